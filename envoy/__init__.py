@@ -1,0 +1,1 @@
+"""The long-lived participant at a site: owns one shard, its devices and its site policy."""

@@ -1,0 +1,1 @@
+"""What all parts speak: protocol, identity, plan schema, tensors, and the OpenFL engine."""

@@ -1,0 +1,1 @@
+"""The wire protocol: ``federation.proto`` and the code generated from it."""

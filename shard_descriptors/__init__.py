@@ -1,0 +1,1 @@
+"""Data at a site, opened and described: shard descriptors, partitioners, speech synthesis for the demo."""

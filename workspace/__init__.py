@@ -1,0 +1,1 @@
+"""What data scientists use: client, simulation, and the experiments' learning code."""
