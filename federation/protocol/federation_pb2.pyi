@@ -1,0 +1,259 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Empty(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Blob(_message.Message):
+    __slots__ = ("sha256", "size")
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    sha256: str
+    size: int
+    def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class Announcement(_message.Message):
+    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments")
+    class SamplesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CODE_HASH_FIELD_NUMBER: _ClassVar[int]
+    DATASET_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    version: str
+    code_hash: str
+    dataset: str
+    classes: _containers.RepeatedScalarFieldContainer[str]
+    samples: _containers.ScalarMap[str, int]
+    fingerprint: str
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    experiments: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("name", "model", "memory")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    model: str
+    memory: int
+    def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., memory: _Optional[int] = ...) -> None: ...
+
+class Order(_message.Message):
+    __slots__ = ("start", "stop", "connected")
+    START_FIELD_NUMBER: _ClassVar[int]
+    STOP_FIELD_NUMBER: _ClassVar[int]
+    CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    start: Start
+    stop: str
+    connected: Empty
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., stop: _Optional[str] = ..., connected: _Optional[_Union[Empty, _Mapping]] = ...) -> None: ...
+
+class Start(_message.Message):
+    __slots__ = ("experiment", "plan", "frozen_fingerprint", "code_hash")
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    CODE_HASH_FIELD_NUMBER: _ClassVar[int]
+    experiment: str
+    plan: str
+    frozen_fingerprint: str
+    code_hash: str
+    def __init__(self, experiment: _Optional[str] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., code_hash: _Optional[str] = ...) -> None: ...
+
+class TasksRequest(_message.Message):
+    __slots__ = ("wait",)
+    WAIT_FIELD_NUMBER: _ClassVar[int]
+    wait: float
+    def __init__(self, wait: _Optional[float] = ...) -> None: ...
+
+class Tasks(_message.Message):
+    __slots__ = ("tasks", "round", "quit")
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    QUIT_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedScalarFieldContainer[str]
+    round: int
+    quit: bool
+    def __init__(self, tasks: _Optional[_Iterable[str]] = ..., round: _Optional[int] = ..., quit: bool = ...) -> None: ...
+
+class ModelRequest(_message.Message):
+    __slots__ = ("round", "kept")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    kept: str
+    def __init__(self, round: _Optional[int] = ..., kept: _Optional[str] = ...) -> None: ...
+
+class ModelChunk(_message.Message):
+    __slots__ = ("info", "data")
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    info: ModelInfo
+    data: bytes
+    def __init__(self, info: _Optional[_Union[ModelInfo, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class ModelInfo(_message.Message):
+    __slots__ = ("blob", "round", "plan", "frozen_fingerprint")
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    blob: Blob
+    round: int
+    plan: str
+    frozen_fingerprint: str
+    def __init__(self, blob: _Optional[_Union[Blob, _Mapping]] = ..., round: _Optional[int] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ...) -> None: ...
+
+class ResultChunk(_message.Message):
+    __slots__ = ("info", "data")
+    INFO_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    info: ResultInfo
+    data: bytes
+    def __init__(self, info: _Optional[_Union[ResultInfo, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class ResultInfo(_message.Message):
+    __slots__ = ("round", "task", "data_size", "statistics", "blob")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    DATA_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    task: str
+    data_size: int
+    statistics: bytes
+    blob: Blob
+    def __init__(self, round: _Optional[int] = ..., task: _Optional[str] = ..., data_size: _Optional[int] = ..., statistics: _Optional[bytes] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+
+class Receipt(_message.Message):
+    __slots__ = ("counted", "reason")
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    counted: bool
+    reason: str
+    def __init__(self, counted: bool = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Failure(_message.Message):
+    __slots__ = ("reason", "traceback")
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    traceback: str
+    def __init__(self, reason: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
+
+class Envoy(_message.Message):
+    __slots__ = ("name", "announcement", "since", "experiments")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    announcement: Announcement
+    since: float
+    experiments: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., announcement: _Optional[_Union[Announcement, _Mapping]] = ..., since: _Optional[float] = ..., experiments: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Envoys(_message.Message):
+    __slots__ = ("envoys",)
+    ENVOYS_FIELD_NUMBER: _ClassVar[int]
+    envoys: _containers.RepeatedCompositeFieldContainer[Envoy]
+    def __init__(self, envoys: _Optional[_Iterable[_Union[Envoy, _Mapping]]] = ...) -> None: ...
+
+class Experiment(_message.Message):
+    __slots__ = ("name", "state", "reason", "round", "rounds", "created", "ended", "cohort", "submitted_by", "plan", "best_round", "best_score", "exchanged_sha256")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    ROUNDS_FIELD_NUMBER: _ClassVar[int]
+    CREATED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    COHORT_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_BY_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    BEST_ROUND_FIELD_NUMBER: _ClassVar[int]
+    BEST_SCORE_FIELD_NUMBER: _ClassVar[int]
+    EXCHANGED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: str
+    reason: str
+    round: int
+    rounds: int
+    created: float
+    ended: float
+    cohort: _containers.RepeatedScalarFieldContainer[str]
+    submitted_by: str
+    plan: str
+    best_round: int
+    best_score: float
+    exchanged_sha256: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., created: _Optional[float] = ..., ended: _Optional[float] = ..., cohort: _Optional[_Iterable[str]] = ..., submitted_by: _Optional[str] = ..., plan: _Optional[str] = ..., best_round: _Optional[int] = ..., best_score: _Optional[float] = ..., exchanged_sha256: _Optional[str] = ...) -> None: ...
+
+class Experiments(_message.Message):
+    __slots__ = ("experiments",)
+    EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    experiments: _containers.RepeatedCompositeFieldContainer[Experiment]
+    def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ...) -> None: ...
+
+class SubmitChunk(_message.Message):
+    __slots__ = ("submission", "data")
+    SUBMISSION_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    submission: Submission
+    data: bytes
+    def __init__(self, submission: _Optional[_Union[Submission, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class Submission(_message.Message):
+    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CODE_HASH_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    BLOB_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    id: str
+    plan: str
+    version: str
+    code_hash: str
+    frozen_fingerprint: str
+    blob: Blob
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("after", "follow")
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    FOLLOW_FIELD_NUMBER: _ClassVar[int]
+    after: int
+    follow: bool
+    def __init__(self, after: _Optional[int] = ..., follow: bool = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("id", "time", "kind", "body")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    id: int
+    time: float
+    kind: str
+    body: str
+    def __init__(self, id: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., body: _Optional[str] = ...) -> None: ...
