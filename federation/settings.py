@@ -1,0 +1,104 @@
+"""The settings of the engine's templates and of a plan's ``federation`` section, as typed dataclasses.
+
+They are read on every floor and where torch is not installed, so nothing here imports what it describes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Name = Annotated[str, Field(min_length=1, max_length=200)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """For a template that takes none."""
+
+
+@dataclass(frozen=True)
+class AggregatorSettings:
+    """How long to train, and which model is the best one; ties go to the earlier round."""
+
+    rounds_to_train: Count
+    best_metric: Name = "accuracy"
+    best_direction: Literal["maximize", "minimize"] = "maximize"
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """Tasks that a share of the cohort runs, in this order."""
+
+    name: Name
+    percentage: Annotated[float, Field(gt=0, le=1)]
+    tasks: Annotated[list[Name], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class CohortAssignerSettings:
+    """Which tasks a round's cohort runs."""
+
+    task_groups: Annotated[list[TaskGroup], Field(min_length=1)]
+
+
+@dataclass(frozen=True)
+class CutoffTimeSettings:
+    """Close the round so many seconds after its first result, if enough have reported."""
+
+    straggler_cutoff_time: Annotated[float, Field(gt=0)]
+    minimum_reporting: Count = 1
+
+
+@dataclass(frozen=True)
+class PercentageSettings:
+    """Close the round when this share of the cohort, and at least so many, have reported."""
+
+    percent_collaborators_needed: Annotated[float, Field(gt=0, le=1)] = 1.0
+    minimum_reporting: Count = 1
+
+
+@dataclass(frozen=True)
+class StartFrom:
+    """Begin with the result of an earlier experiment instead of the initial model."""
+
+    experiment: Name
+    which: Literal["best", "last"] = "best"
+
+
+@dataclass(frozen=True)
+class FederationSettings:
+    """Which envoys a plan needs, and what makes its result reproducible.
+
+    Parameters
+    ----------
+    envoys : int
+        At least so many that match must be online.
+    dataset : str
+        What their shards must hold.
+    classes : list of str
+        The labels, in the order of the model's outputs.
+    seed : int
+        All randomness derives from it, an envoy's name and a round's number.
+    torch_threads : int
+        Sums depend on it, so a site's cores may not decide it.
+    metrics : str
+        The kind of statistics that sites send and that the metrics are derived from.
+    start_from : StartFrom, optional
+        An earlier experiment's result to begin with.
+    """
+
+    envoys: Count
+    dataset: Name
+    classes: Annotated[list[Name], Field(min_length=1, max_length=10_000)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    metrics: Literal["classification"] = "classification"
+    start_from: StartFrom | None = None
+
+    def __post_init__(self) -> None:
+        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
+        if twice:
+            raise ValueError(f"classes must differ, {', '.join(twice)} stands twice")
