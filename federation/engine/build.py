@@ -1,0 +1,90 @@
+"""Build an aggregator or a collaborator from a checked plan, through OpenFL's own ``Plan``.
+
+OpenFL's ``Plan`` imports and calls every dotted name that it holds, changes its configuration while it builds and caches what
+it built. Hence: only a checked plan comes here (`federation.plan`), each build has a ``Plan`` of its own, and what a plan may
+not say (cohort, seed, record) is put in by us.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from openfl.federated import Plan
+
+from federation.engine.aggregator import Aggregator
+from federation.engine.client import AggregatorClient
+from federation.engine.collaborator import Collaborator
+from federation.engine.results import BestModel, Record
+from federation.plan import CheckedPlan
+from federation.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Site:
+    """What learning code must know of the place where it runs.
+
+    ``checkpoints`` maps hub ids to local folders; ``frozen_fingerprint`` is that of the workspace's model, which this site's
+    must equal (None: do not compare).
+    """
+
+    name: str
+    device: str = "cpu"
+    checkpoints: Mapping[str, str] = field(default_factory=dict)
+    frozen_fingerprint: str | None = None
+
+
+def build_aggregator(
+    plan: CheckedPlan,
+    cohort: Sequence[str],
+    tensors: Tensors,
+    record: Record,
+    *,
+    round_number: int = 0,
+    best: BestModel | None = None,
+    resumed: bool = False,
+) -> Aggregator:
+    """Build the aggregator of an experiment for a cohort, starting from the exchanged tensors."""
+    openfl_plan = _openfl_plan(plan, sorted(cohort))
+    openfl_plan.config["assigner"]["settings"]["seed"] = plan.federation.seed
+    openfl_plan.config["aggregator"]["settings"].update(
+        record=record,
+        metrics=plan.federation.metrics,
+        classes=list(plan.federation.classes),
+        minimum_collaborators=plan.federation.envoys,
+        round_number=round_number,
+        best=best,
+        resumed=resumed,
+    )
+    aggregator: Aggregator = openfl_plan.get_aggregator(tensor_dict=tensors)
+    return aggregator
+
+
+def build_collaborator(plan: CheckedPlan, shard: Any, client: AggregatorClient, site: Site) -> Collaborator:
+    """Build the collaborator of an experiment over an opened shard."""
+    openfl_plan = _openfl_plan(plan, [site.name])
+    openfl_plan.cols_data_paths = {site.name: shard}
+    openfl_plan.config["task_runner"]["settings"].update(
+        classes=list(plan.federation.classes),
+        rounds=plan.aggregator.rounds_to_train,
+        seed=plan.federation.seed,
+        torch_threads=plan.federation.torch_threads,
+        site=site,
+    )
+    collaborator: Collaborator = openfl_plan.get_collaborator(site.name, client=client)
+    return collaborator
+
+
+def _openfl_plan(plan: CheckedPlan, cohort: Sequence[str]) -> Any:
+    openfl_plan = Plan()
+    openfl_plan.name = plan.name
+    openfl_plan.config = copy.deepcopy(plan.config)
+    openfl_plan.config.pop("federation")
+    # OpenFL resolves an address; ours is the director's, and no part of a plan.
+    openfl_plan.config["network"] = {"settings": {"agg_addr": "localhost", "agg_port": 0}}
+    openfl_plan.authorized_cols = list(cohort)
+    Plan._ensure_settings_in_sections(openfl_plan)
+    openfl_plan.resolve()
+    return openfl_plan
