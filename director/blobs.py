@@ -1,0 +1,115 @@
+"""The director's one store of tensors: immutable files named by the SHA-256 of their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from federation.errors import Refused
+from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+class BlobStore:
+    """Content-addressed files in one folder; what is in it under a name is complete and on disk.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there. Left-overs of writes that a crash cut off are removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for leftover in folder.glob("*.part"):
+            leftover.unlink()
+
+    def path(self, sha256: str) -> Path:
+        """Return the file of a blob.
+
+        Raises
+        ------
+        Refused
+            If the name is not a SHA-256 (names may come from outside).
+        """
+        if not _SHA256.fullmatch(sha256):
+            raise Refused("a blob is named by 64 hexadecimal digits")
+        return self._folder / sha256
+
+    def put(self, tensors: Tensors) -> str:
+        """Store tensors; return their SHA-256."""
+        return self._write(chunks(tensors))[0]
+
+    def receive(self, pieces: Iterable[bytes], sha256: str, size: int) -> str:
+        """Store what arrives, if it is exactly what was announced.
+
+        Raises
+        ------
+        Refused
+            If more or fewer bytes arrive than announced, or others.
+        """
+        self.path(sha256)
+        found, length = self._write(_limited(pieces, size), expected=sha256)
+        if length != size or found != sha256:
+            raise Refused(f"{length} bytes with SHA-256 {found[:12]} arrived, {size} with {sha256[:12]} were announced")
+        return found
+
+    def open(self, sha256: str) -> Tensors:
+        """Map a blob's tensors into memory."""
+        return open_mapped(self.path(sha256))
+
+    def size(self, sha256: str) -> int:
+        """Return a blob's size in bytes."""
+        return self.path(sha256).stat().st_size
+
+    def stream(self, sha256: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
+        """Yield a blob's bytes in pieces."""
+        with self.path(sha256).open("rb") as file:
+            while piece := file.read(size):
+                yield piece
+
+    def remove(self, sha256: str) -> None:
+        """Remove a blob; mappings of it stay readable."""
+        self.path(sha256).unlink(missing_ok=True)
+
+    def _write(self, pieces: Iterable[bytes], expected: str | None = None) -> tuple[str, int]:
+        sha = hashlib.sha256()
+        length = 0
+        handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for piece in pieces:
+                    file.write(piece)
+                    sha.update(piece)
+                    length += len(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            found = sha.hexdigest()
+            if expected in (None, found):
+                Path(name).replace(self.path(found))
+                self._sync_folder()
+            return found, length
+        finally:
+            Path(name).unlink(missing_ok=True)
+
+    def _sync_folder(self) -> None:
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _limited(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:
+    left = size
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise Refused(f"more than the {size} bytes that were announced arrive")
+        yield piece
