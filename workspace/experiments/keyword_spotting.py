@@ -1,0 +1,132 @@
+"""Keyword spotting: a wav2vec 2.0 encoder with a classification head, on clips of one second (SUPERB KS).
+
+Plain PyTorch and transformers. To train it without any federation::
+
+    recipe = KeywordSpotting(settings, classes=("yes", "no"), checkpoints={})
+    model = initial_model(recipe, seed=1)
+    train_round(recipe, model, split, settings, rounds=1, round_number=0, seed=1, device="cpu")
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+
+from federation import statistics
+from workspace.learning.audio_augmentation import augment
+from workspace.learning.checkpoints import checkpoint_folder
+from workspace.learning.recipe import Batch, Sample
+from workspace.settings.keyword_spotting import KeywordSpottingSettings
+
+Array = npt.NDArray[Any]
+
+HEAD = ("projector", "classifier")
+
+
+class KeywordSpotting:
+    """The recipe of keyword spotting (`workspace.learning.recipe.Recipe`).
+
+    Parameters
+    ----------
+    settings : KeywordSpottingSettings
+        As the plan gives them.
+    classes : sequence of str
+        The words, in the order of the labels.
+    checkpoints : mapping of str to str
+        Hub ids and the local folders that hold them.
+    """
+
+    def __init__(
+        self, settings: KeywordSpottingSettings, classes: Sequence[str], checkpoints: Mapping[str, str]
+    ) -> None:
+        self.settings = settings
+        self.classes = tuple(classes)
+        self._checkpoint = (
+            checkpoint_folder(settings.checkpoint, checkpoints) if settings.checkpoint else None
+        )
+        self._feature_extractor = self._load_feature_extractor()
+
+    def build_model(self) -> nn.Module:
+        """Build the model from its checkpoint, or with random weights; see `Recipe`."""
+        settings = self.settings
+        names = dict(enumerate(self.classes))
+        overrides = (
+            {k: v for k, v in asdict(settings.model).items() if v is not None} if settings.model else {}
+        )
+        overrides |= {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+        model: Any
+        if self._checkpoint is None:
+            model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**overrides))
+        else:
+            model = Wav2Vec2ForSequenceClassification.from_pretrained(
+                self._checkpoint, dtype=torch.float32, ignore_mismatched_sizes=True, **overrides
+            )
+        if settings.freeze_feature_encoder:
+            model.freeze_feature_encoder()
+        if settings.gradient_checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": False})
+        return self._with_adapters(model) if settings.lora else model
+
+    def collate(self, samples: Sequence[Sample], generator: np.random.Generator | None) -> Batch:
+        """Stack clips, augmented if there is a generator, normalised as the feature extractor does it."""
+        clips = np.stack([np.asarray(sample["audio"], np.float32) for sample in samples])
+        if generator is not None:
+            clips = augment(clips, self.settings.augmentation, generator)
+        if self._feature_extractor.do_normalize:
+            clips = clips - clips.mean(axis=1, keepdims=True)
+            clips = clips / np.sqrt(clips.var(axis=1, keepdims=True) + 1e-7)
+        labels = np.array([sample["label"] for sample in samples], np.int64)
+        return {"input_values": torch.from_numpy(clips), "labels": torch.from_numpy(labels)}
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, Array]]:
+        """Return the mean cross-entropy of a batch and its statistics; see `Recipe`."""
+        labels = batch["labels"]
+        logits = model(batch["input_values"]).logits.float()
+        smoothing = self.settings.label_smoothing if model.training else 0.0
+        losses = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        sums = statistics.classification(
+            labels.cpu().numpy(),
+            logits.argmax(-1).cpu().numpy(),
+            losses.detach().cpu().numpy(),
+            len(self.classes),
+        )
+        return losses.mean(), sums
+
+    def export(self, model: nn.Module, folder: Path) -> None:
+        """Write a folder that ``transformers.pipeline("audio-classification")`` loads, adapters merged."""
+        whole: Any = copy.deepcopy(model).merge_and_unload() if self.settings.lora else model  # type: ignore[operator]
+        whole.save_pretrained(folder)
+        self._feature_extractor.save_pretrained(folder)
+
+    def _load_feature_extractor(self) -> Any:
+        if self._checkpoint is not None and (self._checkpoint / "preprocessor_config.json").is_file():
+            return Wav2Vec2FeatureExtractor.from_pretrained(self._checkpoint)
+        return Wav2Vec2FeatureExtractor()
+
+    def _with_adapters(self, model: Any) -> nn.Module:
+        from peft import LoraConfig, get_peft_model
+
+        lora = self.settings.lora
+        assert lora is not None
+        adapted: nn.Module = get_peft_model(
+            model,
+            LoraConfig(
+                r=lora.rank,
+                lora_alpha=lora.alpha,
+                lora_dropout=lora.dropout,
+                target_modules=lora.target_modules,
+            ),
+        )
+        for name in HEAD:
+            model.get_submodule(name).requires_grad_(True)
+        return adapted

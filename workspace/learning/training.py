@@ -1,0 +1,227 @@
+"""The one training loop: engine-free, and the same bits for the same seed, threads and machine.
+
+Nothing outlives a round but the weights: each round starts the optimiser anew (unless the caller carries one on, as
+the central baseline does), seeds every generator, and computes its learning rates from the round's number alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from federation.errors import ExperimentFailed, InputError
+from federation.statistics import add
+from workspace.learning.recipe import Batch, Recipe
+from workspace.settings.training import TrainingSettings
+
+Array = npt.NDArray[Any]
+Device = torch.device | str
+Progress = Callable[[int, int, float], None]  # step, steps, loss; raising stops the training
+
+
+class Samples(Protocol):
+    """What the loop needs of a split: `shard_descriptors.descriptor.Split`, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What a round's training at one site came to.
+
+    Parameters
+    ----------
+    samples : int
+        Samples seen (the size of the split times the epochs): the site's weight in the average.
+    steps : int
+        Optimiser steps.
+    seconds : float
+        How long it took.
+    statistics : dict of str to numpy.ndarray
+        Summed over the batches as they were trained on.
+    """
+
+    samples: int
+    steps: int
+    seconds: float
+    statistics: dict[str, Array]
+
+
+def site_seed(seed: int, site: str, round_number: int) -> int:
+    """Derive the seed of one site's training in one round: 63 bits of a SHA-256."""
+    digest = hashlib.sha256(f"{seed}/{site}/{round_number}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators: transformers draws from all of them."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def initial_model(recipe: Recipe, seed: int) -> nn.Module:
+    """Build the model that every site starts with: the same bits wherever the plan's seed is the same."""
+    seed_everything(seed)
+    return recipe.build_model()
+
+
+def learning_rate(settings: TrainingSettings, progress: float) -> float:
+    """Return the learning rate at a point of the experiment, 0 being its start and 1 its end."""
+    if progress < settings.warmup:
+        share = progress / settings.warmup
+    elif settings.schedule == "constant":
+        share = 1.0
+    else:
+        share = (1 - progress) / (1 - settings.warmup)
+    if settings.schedule == "one_cycle":
+        share = (1 - math.cos(math.pi * share)) / 2
+    return settings.learning_rate * share
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Return a fresh AdamW over what the model marks as trainable; biases and norms are not decayed."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2))
+
+
+def train_round(
+    recipe: Recipe,
+    model: nn.Module,
+    split: Samples,
+    settings: TrainingSettings,
+    *,
+    rounds: int,
+    round_number: int,
+    seed: int,
+    site: str,
+    device: Device,
+    optimizer: torch.optim.Optimizer | None = None,
+    progress: Progress | None = None,
+) -> TrainingReport:
+    """Train a model, in place, on one site's samples for one round.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        The experiment.
+    model : torch.nn.Module
+        On the device already.
+    split : Samples
+        The training samples.
+    settings : TrainingSettings
+        Optimiser, schedule and batches.
+    rounds, round_number : int
+        How many rounds the experiment has, and which one this is, from 0.
+    seed, site : int, str
+        The plan's seed and the site's name, from which this round's randomness derives.
+    device : torch.device or str
+        Where the model is.
+    optimizer : torch.optim.Optimizer, optional
+        Carried on instead of a fresh one.
+    progress : callable, optional
+        Told the step, the steps of the round and the loss after each step.
+
+    Raises
+    ------
+    InputError
+        If there are no samples.
+    ExperimentFailed
+        If the loss is NaN or infinite.
+    """
+    if not len(split):
+        raise InputError("the train split is empty: check the shard's settings (classes, partition, split)")
+    began = time.perf_counter()
+    own_seed = site_seed(seed, site, round_number)
+    seed_everything(own_seed)
+    generator = np.random.default_rng(own_seed)
+    optimizer = optimizer or make_optimizer(model, settings)
+    steps = settings.epochs * math.ceil(len(split) / (settings.batch_size * settings.accumulation))
+    total: dict[str, Array] = {}
+    model.train()
+    for step, chunk in enumerate(_effective_batches(len(split), settings, generator)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, (round_number + step / steps) / rounds)
+        step_loss = 0.0
+        for start in range(0, len(chunk), settings.batch_size):
+            indices = chunk[start : start + settings.batch_size]
+            batch = _to(recipe.collate([split[i] for i in indices], generator), device)
+            with _autocast(settings, device):
+                loss, statistics = recipe.loss(model, batch)
+            # Weighted by its size, so that the gradients sum up to the mean over the effective batch.
+            (loss * (len(indices) / len(chunk))).backward()  # type: ignore[no-untyped-call]
+            step_loss += loss.item() * len(indices) / len(chunk)
+            total = add(total, statistics) if total else statistics
+        if not math.isfinite(step_loss):
+            raise ExperimentFailed(
+                f"the loss became {step_loss} in round {round_number}, step {step}: "
+                "lower task_runner.settings.learning_rate"
+            )
+        if settings.max_grad_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if progress:
+            progress(step + 1, steps, step_loss)
+    return TrainingReport(settings.epochs * len(split), steps, time.perf_counter() - began, total)
+
+
+def evaluate(
+    recipe: Recipe, model: nn.Module, split: Samples, settings: TrainingSettings, *, device: Device
+) -> dict[str, Array]:
+    """Return the statistics of a model on a split, neither augmented nor trained on.
+
+    Raises
+    ------
+    InputError
+        If there are no samples.
+    """
+    if not len(split):
+        raise InputError(
+            "the split to evaluate on is empty: check the shard's settings (classes, partition, split)"
+        )
+    total: dict[str, Array] = {}
+    model.eval()
+    with torch.inference_mode(), _autocast(settings, device):
+        for start in range(0, len(split), settings.evaluation_batch_size):
+            end = min(start + settings.evaluation_batch_size, len(split))
+            batch = _to(recipe.collate([split[i] for i in range(start, end)], None), device)
+            _, statistics = recipe.loss(model, batch)
+            total = add(total, statistics) if total else statistics
+    return total
+
+
+def _effective_batches(
+    samples: int, settings: TrainingSettings, generator: np.random.Generator
+) -> Iterator[Sequence[int]]:
+    size = settings.batch_size * settings.accumulation
+    for _ in range(settings.epochs):
+        order = generator.permutation(samples).tolist()
+        yield from (order[start : start + size] for start in range(0, samples, size))
+
+
+def _to(batch: Batch, device: Device) -> Batch:
+    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+
+
+def _autocast(settings: TrainingSettings, device: Device) -> AbstractContextManager[Any]:
+    if settings.autocast == "bf16" and torch.device(device).type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16)
+    return nullcontext()
