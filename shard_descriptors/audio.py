@@ -1,0 +1,134 @@
+"""Audio files to clips: one second, one channel, 16 kHz, 16 bits."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import gcd
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from scipy.signal import resample_poly
+
+from federation.errors import InputError
+
+SAMPLING_RATE = 16_000
+CLIP_LENGTH = SAMPLING_RATE
+
+
+@dataclass(frozen=True)
+class EmbeddedFile:
+    """An audio file inside a Hugging Face dataset, read when it is needed."""
+
+    table: Any
+    row: int
+    name: str
+
+    def __str__(self) -> str:
+        return self.name
+
+    def open(self) -> io.BytesIO:
+        """Return the file's bytes as a file."""
+        audio: Mapping[str, Any] = self.table[self.row]["audio"]
+        return io.BytesIO(audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes())
+
+
+AudioFile = Path | EmbeddedFile
+
+
+class UnreadableAudio(InputError):  # noqa: N818
+    """An audio file that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says about itself: frames, and frames per second."""
+
+    frames: int
+    rate: int
+
+    @property
+    def seconds(self) -> int:
+        """Whole seconds."""
+        return self.frames // self.rate
+
+
+def read_header(file: AudioFile, strict: bool = False) -> Header:
+    """Look at a file without decoding it.
+
+    Parameters
+    ----------
+    file : Path or EmbeddedFile
+        The file.
+    strict : bool
+        Refuse every sampling rate but 16 kHz.
+
+    Raises
+    ------
+    UnreadableAudio
+        Not audio, empty, or the wrong rate.
+    """
+    with _opened(file) as sound:
+        header = Header(sound.frames, sound.samplerate)
+    if header.frames == 0:
+        raise UnreadableAudio(f"{file}: holds no audio")
+    if strict and header.rate != SAMPLING_RATE:
+        raise UnreadableAudio(
+            f"{file}: sampling rate {header.rate}, not {SAMPLING_RATE} (sampling_rate: strict)"
+        )
+    return header
+
+
+def read_clip(file: AudioFile, second: int | None = None) -> npt.NDArray[np.int16]:
+    """Decode one clip: channels averaged, resampled to 16 kHz, padded with zeros or cropped to one second.
+
+    Parameters
+    ----------
+    file : Path or EmbeddedFile
+        The file.
+    second : int, optional
+        Take this second of a long recording.
+
+    Returns
+    -------
+    numpy.ndarray of int16, shape [16000]
+    """
+    with _opened(file) as sound:
+        rate = sound.samplerate
+        if second is not None:
+            sound.seek(second * rate)
+        frames = -1 if second is None else rate
+        wave = sound.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+    if rate != SAMPLING_RATE:
+        wave = resample(wave, rate)
+    clip = np.zeros(CLIP_LENGTH, np.int16)
+    clip[: len(wave)] = np.clip(np.rint(wave[:CLIP_LENGTH] * 32768), -32768, 32767)
+    return clip
+
+
+def resample(wave: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
+    """Bring a wave from `rate` to 16 kHz by a polyphase filter."""
+    common = gcd(rate, SAMPLING_RATE)
+    resampled: npt.NDArray[np.float32] = resample_poly(wave, SAMPLING_RATE // common, rate // common)
+    return resampled
+
+
+def as_float(clip: npt.NDArray[np.int16], gain: float = 1.0) -> npt.NDArray[np.float32]:
+    """Turn 16-bit samples into float32 in [-1, 1]."""
+    return clip.astype(np.float32) * np.float32(gain / 32768)
+
+
+@contextmanager
+def _opened(file: AudioFile) -> Iterator[Any]:
+    try:
+        if isinstance(file, Path) and file.stat().st_size == 0:
+            raise UnreadableAudio(f"{file}: empty file")
+        with soundfile.SoundFile(file if isinstance(file, Path) else file.open()) as sound:
+            yield sound
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise UnreadableAudio(f"{file}: cannot be read as audio ({error})") from error

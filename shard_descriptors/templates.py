@@ -1,0 +1,12 @@
+"""Our part of the table of templates; read where torch is not installed."""
+
+from __future__ import annotations
+
+from federation.templates import Template
+from shard_descriptors.settings import SpeechCommandsSettings
+
+SHARDS: dict[str, Template] = {
+    "shard_descriptors.speech_commands.SpeechCommandsShard": Template(
+        SpeechCommandsSettings, "shard_descriptor"
+    ),
+}
