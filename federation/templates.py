@@ -1,7 +1,8 @@
 """The table of templates: the only dotted names that a plan, a config or a federation file may have built.
 
-Each package brings its own part of the table by the entry-point group ``federation.templates``, so that no import goes
-up. A table holds names and settings dataclasses, not the classes that they name: it is read where torch is not installed.
+Each package brings its own part of the table by the entry-point group ``federation.templates``, so that no
+import goes up. A table holds names and settings dataclasses, not the classes that they name: it is read where
+torch is not installed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,262 @@
+"""Check documents against dataclasses: strictly, and all problems at once.
+
+A dataclass says what a file may hold: its fields are the keys, their types and `pydantic.Field` constraints
+the values. No key is accepted that it does not name, and no value is converted: ``"3"`` is no number. A
+`Component` field holds a template and its settings, checked against the table of templates.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, create_model
+from pydantic_core import CoreSchema, core_schema, to_jsonable_python
+
+from federation import document
+from federation.document import Document, Problem, Problems, nearest, shown
+from federation.templates import Kind, known_templates
+
+__all__ = ["Component", "OfKind", "Problem", "Problems", "check", "load", "plain"]
+
+T = TypeVar("T")
+Check = Callable[[Document], Iterable[Problem]]
+
+STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+TOP = "document"
+
+
+@dataclass(frozen=True)
+class Component:
+    """A template and its settings, as an instance of the settings dataclass that the table names for it.
+
+    Use it as ``Annotated[Component, OfKind("data_loader")]``.
+    """
+
+    template: str
+    settings: Any
+
+
+@dataclass(frozen=True)
+class OfKind:
+    """Which templates may stand where a `Component` is annotated with this."""
+
+    kind: Kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Build a union over the templates of this kind, told apart by their name."""
+        table = {name: known.settings for name, known in known_templates().items() if known.kind == self.kind}
+        return core_schema.tagged_union_schema(
+            {name: _component_schema(name, settings, handler) for name, settings in table.items()},
+            discriminator="template",
+        )
+
+
+def _component_schema(
+    name: str, settings: type | Mapping[str, type], handler: GetCoreSchemaHandler
+) -> CoreSchema:
+    if isinstance(settings, Mapping):
+        choices = {experiment: handler.generate_schema(choice) for experiment, choice in settings.items()}
+        inner: CoreSchema = core_schema.tagged_union_schema(choices, discriminator="experiment")
+    else:
+        inner = handler.generate_schema(settings)
+        required = any(
+            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            for field in dataclasses.fields(settings)
+        )
+        if not required:
+            inner = core_schema.with_default_schema(inner, default_factory=settings)
+    fields = [
+        core_schema.dataclass_field("template", core_schema.literal_schema([name])),
+        core_schema.dataclass_field("settings", inner),
+    ]
+    arguments = core_schema.dataclass_args_schema(Component.__name__, fields)
+    return core_schema.dataclass_schema(
+        Component, arguments, ["template", "settings"], config={"extra_fields_behavior": "forbid"}
+    )
+
+
+def check(content: Document, kind: type[T], checks: Iterable[Check] = ()) -> T:
+    """Check a document.
+
+    Parameters
+    ----------
+    content : Document
+        What was read.
+    kind : type
+        The dataclass that it must fit.
+    checks : iterable of callables, optional
+        What types cannot say. Each is given the document, sound or not, and yields problems; what it says
+        about a key goes before what the types say about it.
+
+    Returns
+    -------
+    object
+        An instance of `kind`.
+
+    Raises
+    ------
+    Problems
+        All that is wrong.
+    """
+    if content.problems and not isinstance(content.value, dict):
+        raise Problems(content.problems)
+    problems = {problem.where: problem for problem in content.problems}
+    for problem in (problem for one in checks for problem in one(content)):
+        problems.setdefault(problem.where, problem)
+    model, result = _model(cast("Any", kind)), None
+    try:
+        result = getattr(model.model_validate_json(json.dumps({TOP: content.value}), strict=True), TOP)
+    except ValidationError as error:
+        for problem in _merged(_problems(error, content, model)):
+            problems.setdefault(problem.where, problem)
+    if problems:
+        raise Problems(problems.values())
+    return cast("T", result)
+
+
+def load(path: str | os.PathLike[str], kind: type[T], overrides: Iterable[str] = ()) -> T:
+    """Read a YAML file, apply overrides, and check it.
+
+    Paths in it that are not absolute are taken from the file's folder, wherever the program was started.
+
+    Parameters
+    ----------
+    path : path-like
+        The file.
+    kind : type
+        The dataclass that it must fit.
+    overrides : iterable of str
+        Each as ``key.key=value``, the value in YAML.
+
+    Returns
+    -------
+    object
+        An instance of `kind`.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    Problems
+        All that is wrong with it.
+    """
+    content = document.read(path)
+    for assignment in overrides:
+        content.override(assignment)
+    return cast("T", _anchored(check(content, kind), Path(path).absolute().parent))
+
+
+def plain(value: Any) -> Any:
+    """Turn an instance of a checked dataclass into what JSON and YAML can hold, defaults filled in."""
+    return to_jsonable_python(value)
+
+
+@cache
+def _model(kind: type) -> type[BaseModel]:
+    """Wrap a dataclass, so that strictness holds for all that is nested in it."""
+    return create_model("Model", __config__=STRICT, **{TOP: (kind, ...)})  # type: ignore[call-overload, no-any-return]
+
+
+def _anchored(value: Any, folder: Path) -> Any:
+    """Replace relative paths anywhere in a value."""
+    if isinstance(value, Path):
+        return folder / value.expanduser()
+    if isinstance(value, dict):
+        return {key: _anchored(item, folder) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_anchored(item, folder) for item in value)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = {
+            field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init
+        }
+        return dataclasses.replace(value, **{key: _anchored(item, folder) for key, item in changed.items()})
+    return value
+
+
+def _problems(error: ValidationError, content: Document, model: type[BaseModel]) -> Iterator[Problem]:
+    for one in error.errors(include_url=False):
+        kind, context = one["type"], one.get("ctx", {})
+        path = _path(one["loc"], content)
+        if kind in ("missing", "union_tag_not_found"):
+            key = one["loc"][-1] if kind == "missing" else context["discriminator"].strip("'")
+            yield content.problem((*path, key), "is missing")
+        elif kind == "unexpected_keyword_argument":
+            yield content.problem(path, f"unknown key{nearest(str(path[-1]), _keys(model, one['loc'][:-1]))}")
+        elif kind == "union_tag_invalid":
+            known = [name.strip("' ") for name in context["expected_tags"].split(",")]
+            tag = context["tag"]
+            at = (*path, context["discriminator"].strip("'"))
+            yield content.problem(at, f"{shown(tag)} is none of the known ones{nearest(tag, known)}")
+        elif kind == "json_invalid":
+            yield content.problem((), "holds text that is not Unicode")
+        elif kind == "value_error":
+            yield content.problem(path, str(context["error"]))
+        else:
+            yield content.problem(path, _message(one["msg"], one["input"]))
+
+
+def _message(message: str, value: Any) -> str:
+    """Put pydantic's words into ours."""
+    if message.startswith("Input should be an object"):
+        message = "Input should be a mapping"
+    message = message.replace("Input should be", "must be").replace("a valid ", "a ").replace("array", "list")
+    message = message.replace("a integer", "an integer")
+    return f"{message[:1].lower()}{message[1:]}, not {shown(value)}"
+
+
+def _merged(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Join what several alternatives of a union say about the same place."""
+    by_place: dict[str, Problem] = {}
+    for problem in problems:
+        known = by_place.get(problem.where)
+        if known and problem.message not in known.message:
+            wanted, _, given = known.message.rpartition(", not ")
+            before = wanted if problem.message.endswith(f", not {given}") else known.message
+            problem = dataclasses.replace(known, message=f"{before}, or {problem.message}")
+        by_place[problem.where] = problem
+    yield from by_place.values()
+
+
+def _path(location: tuple[int | str, ...], content: Document) -> document.Path:
+    """Drop from pydantic's location what names an alternative of a union and is not in the document."""
+    path: document.Path = ()
+    value = content.value
+    for step in location[1:]:
+        inside = isinstance(value, dict) and step in value
+        if inside or (isinstance(value, list) and isinstance(step, int) and step < len(value)):
+            path, value = (*path, step), value[step]
+    return path
+
+
+def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Find the keys that may stand at a location, by the model's JSON schema."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+
+    def alternatives(node: Any) -> Iterator[dict[str, Any]]:
+        while "$ref" in node:
+            node = definitions[node["$ref"].rpartition("/")[2]]
+        yield node
+        for choice in (*node.get("anyOf", ()), *node.get("oneOf", ()), *node.get("allOf", ())):
+            yield from alternatives(choice)
+
+    def step(node: dict[str, Any], key: int | str) -> Iterator[dict[str, Any]]:
+        chosen = node.get("discriminator", {}).get("mapping", {}).get(key)
+        inside = node.get("properties", {}).get(key) or node.get("items") or node.get("additionalProperties")
+        if chosen:
+            yield {"$ref": chosen} if isinstance(chosen, str) else chosen
+        elif isinstance(inside, dict):
+            yield inside
+
+    nodes: list[dict[str, Any]] = [schema]
+    for key in location:
+        below = [child for node in nodes for choice in alternatives(node) for child in step(choice, key)]
+        nodes = below or nodes
+    return [key for node in nodes for choice in alternatives(node) for key in choice.get("properties", {})]
