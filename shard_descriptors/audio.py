@@ -120,7 +120,8 @@ def resample(wave: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32
 
 def as_float(clip: npt.NDArray[np.int16], gain: float = 1.0) -> npt.NDArray[np.float32]:
     """Turn 16-bit samples into float32 in [-1, 1]."""
-    return clip.astype(np.float32) * np.float32(gain / 32768)
+    wave: npt.NDArray[np.float32] = clip.astype(np.float32) * np.float32(gain / 32768)
+    return wave
 
 
 @contextmanager

@@ -181,7 +181,7 @@ def _cut_silence(
 ) -> dict[SplitName, list[Clip]]:
     """Cut the background recordings into seconds: first those of train, then validation, then test.
 
-    No second is in two splits. Where more samples are wanted than there are seconds, a second is used again at
+    No second is in two splits. Where more samples are wanted than there are seconds, one is used again at
     another volume (both keep the same speaker, so that they stay in one shard).
     """
     ends = list(accumulate(wanted[split] for split in SPLITS))
