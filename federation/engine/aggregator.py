@@ -35,6 +35,7 @@ from openfl.utilities import TaskResultKey, TensorKey, change_tags
 
 from federation import statistics as sums
 from federation.engine.assigner import validates_the_aggregate
+from federation.engine.client import StaleRound
 from federation.engine.results import BestModel, ClosedRound, Record, TaskOutput, TaskResult
 from federation.engine.tensor_db import TensorDB
 from federation.errors import InputError, Refused
@@ -111,6 +112,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.minimum_collaborators = minimum_collaborators
         self.failure: str | None = None
         self.stopped = False
+        self.interrupted = False
 
         self.stragglers: list[str] = []
         self.collaborators_done: list[str] = []
@@ -122,6 +124,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.turned = Condition(self.lock)
 
         self.expected = specs_of(initial_tensor_dict)
+        self.model_bytes = sum(value.nbytes for value in initial_tensor_dict.values())
         self.tensor_db = TensorDB()
         self._cache_model(round_number, initial_tensor_dict)
 
@@ -154,20 +157,27 @@ initial_tensor_dict, rounds_to_train, callbacks
                 if tasks:
                     self.straggler_handling_policy.start_policy(callback=self._straggler_cutoff_time_elapsed)
                     return tasks, self.round_number, 0, False
-                if not self.turned.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                left = deadline - time.monotonic()
+                if left <= 0 or self.interrupted:
                     return None, self.round_number, 0, False
+                self.turned.wait(left)
+
+    def wait_for_turn(self, round_number: int) -> None:
+        """Wait until another round than this is open, or it is time to quit."""
+        with self.turned:
+            self.turned.wait_for(lambda: self.round_number != round_number or self._time_to_quit() or self.interrupted)
 
     def get_model(self, round_number: int) -> Tensors:
         """Return the exchanged tensors that a round starts from, all at once.
 
         Raises
         ------
-        InputError
+        StaleRound
             If the round is not the one that is open.
         """
         with self.lock:
             if round_number != self.round_number:
-                raise InputError(f"round {round_number} is not open; round {self.round_number} is")
+                raise StaleRound(f"round {round_number} is not open; round {self.round_number} is")
             return {name: self._model_tensor(name, round_number) for name in self.expected}
 
     def send_local_task_results(
@@ -201,7 +211,7 @@ initial_tensor_dict, rounds_to_train, callbacks
             self.process_task_results(collaborator_name, round_number, task_name, data_size, named_tensors)
         return True
 
-    def fail(self, collaborator_name: str, reason: str) -> None:
+    def fail(self, collaborator_name: str, reason: str, traceback: str = "") -> None:
         """Take a collaborator that failed out of the cohort; without enough left the experiment fails."""
         with self.turned:
             if collaborator_name not in self.authorized_cols or self._time_to_quit():
@@ -211,7 +221,14 @@ initial_tensor_dict, rounds_to_train, callbacks
             if collaborator_name in self.collaborators_done:
                 self.collaborators_done.remove(collaborator_name)
             self.assigner.authorized_cols = self.authorized_cols
-            self.record.event("envoy_failed", envoy=collaborator_name, round=self.round_number, reason=reason)
+            self.record.event(
+                "envoy_failed",
+                envoy=collaborator_name,
+                round=self.round_number,
+                reason=reason,
+                traceback=traceback,
+                cohort=list(self.authorized_cols),
+            )
             if len(self.authorized_cols) < self.minimum_collaborators:
                 self.abort(f"{collaborator_name} failed: {reason}")
             else:
@@ -231,6 +248,12 @@ initial_tensor_dict, rounds_to_train, callbacks
             if not self._time_to_quit():
                 self.stopped = True
                 self.callbacks.on_experiment_end()
+            self.turned.notify_all()
+
+    def interrupt(self) -> None:
+        """Let every waiting call return, because the service is going down."""
+        with self.turned:
+            self.interrupted = True
             self.turned.notify_all()
 
     @property

@@ -45,6 +45,7 @@ def build_aggregator(
     round_number: int = 0,
     best: BestModel | None = None,
     resumed: bool = False,
+    callbacks: Sequence[Any] = (),
 ) -> Aggregator:
     """Build the aggregator of an experiment for a cohort, starting from the exchanged tensors."""
     openfl_plan = _openfl_plan(plan, sorted(cohort))
@@ -57,6 +58,7 @@ def build_aggregator(
         round_number=round_number,
         best=best,
         resumed=resumed,
+        callbacks=callbacks,
     )
     aggregator: Aggregator = openfl_plan.get_aggregator(tensor_dict=tensors)
     return aggregator

@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from federation.engine.results import TaskOutput
+from federation.errors import FederationError
 from federation.tensors import Tensors
+
+
+class StaleRound(FederationError):  # noqa: N818
+    """The round that a call was about has ended; the caller asks for its tasks again."""
 
 
 class AggregatorClient(Protocol):

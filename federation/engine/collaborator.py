@@ -22,7 +22,7 @@ from openfl.component import Collaborator as OpenFLCollaborator
 from openfl.pipelines import NoCompressionPipeline, TensorCodec
 from openfl.utilities import TensorKey
 
-from federation.engine.client import AggregatorClient
+from federation.engine.client import AggregatorClient, StaleRound
 from federation.engine.results import TaskOutput
 from federation.engine.tensor_db import TensorDB
 from federation.tensors import Array
@@ -84,8 +84,11 @@ class Collaborator(OpenFLCollaborator):
             logger.info("round %d: %s", round_number, ", ".join(tasks))
             self.callbacks.on_round_begin(round_number)
             logs: dict[str, float] = {}
-            for task in tasks:
-                logs.update(self.do_task(task, round_number))
+            try:
+                for task in tasks:
+                    logs.update(self.do_task(task, round_number))
+            except StaleRound as error:
+                logger.info("round %d went on without us: %s", round_number, error)
             self.callbacks.on_round_end(round_number, logs)
         return True
 

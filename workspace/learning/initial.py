@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 from torch import nn
 
 from workspace.learning.recipe import Recipe, build_recipe
+from workspace.learning.training import initial_model
 from workspace.templates import EXPERIMENTS
 
 
 def build_initial(
-    experiment: str, settings: Mapping[str, Any], classes: Sequence[str], seed: int, checkpoints: Mapping[str, str]
+    experiment: str,
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    seed: int,
+    checkpoints: Mapping[str, str],
 ) -> tuple[Any, Recipe, nn.Module]:
     """Build the recipe and its seeded model.
 
@@ -36,5 +40,4 @@ def build_initial(
     """
     typed = TypeAdapter(EXPERIMENTS[experiment]).validate_python({"experiment": experiment, **settings})
     recipe = build_recipe(experiment, typed, classes, checkpoints)
-    torch.manual_seed(seed)
-    return typed, recipe, recipe.build_model()
+    return typed, recipe, initial_model(recipe, seed)

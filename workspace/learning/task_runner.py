@@ -60,16 +60,23 @@ class FineTuning(TaskRunner):
     ) -> None:
         super().__init__(data_loader)
         if list(data_loader.shard.classes) != list(classes):
-            raise Refused(f"{site.name}: the shard's classes are not the plan's; set the shard descriptor's `classes`")
+            raise Refused(
+                f"{site.name}: the shard's classes are not the plan's; set the shard descriptor's `classes`"
+            )
         torch.set_num_threads(torch_threads)
         self.site = site
         self.seed = seed
         self.rounds = rounds
         self.device = torch.device(site.device)
-        self.settings, self.recipe, self.model = build_initial(experiment, settings, classes, seed, site.checkpoints)
+        self.settings, self.recipe, self.model = build_initial(
+            experiment, settings, classes, seed, site.checkpoints
+        )
         self._check_frozen(site.frozen_fingerprint)
         self.names = list(exchanged_tensors(self.model))
         self.model.to(self.device)
+
+    def initialize_tensorkeys_for_functions(self, with_opt_vars: bool = False) -> None:
+        """Do nothing: what a function needs follows from its arguments, see `get_required_tensorkeys_for_function`."""
 
     def get_required_tensorkeys_for_function(self, func_name: str, **kwargs: Any) -> list[Any]:
         """Name what a task starts from: the aggregate, or what training left here."""
@@ -95,7 +102,10 @@ class FineTuning(TaskRunner):
         )
         logger.info("round %d: %d samples in %.1f s", round_num, report.samples, report.seconds)
         trained = exchanged_tensors(self.model)
-        sent = {TensorKey(name, col_name, round_num, False, ("trained",)): value for name, value in trained.items()}
+        sent = {
+            TensorKey(name, col_name, round_num, False, ("trained",)): value
+            for name, value in trained.items()
+        }
         return sent | _statistics(report.statistics, col_name, round_num), sent
 
     def validate_task(
@@ -117,4 +127,6 @@ class FineTuning(TaskRunner):
 
 
 def _statistics(statistics: Mapping[str, Array], col_name: str, round_num: int) -> dict[Any, Array]:
-    return {TensorKey(name, col_name, round_num, False, ("metric",)): value for name, value in statistics.items()}
+    return {
+        TensorKey(name, col_name, round_num, False, ("metric",)): value for name, value in statistics.items()
+    }

@@ -1,0 +1,94 @@
+"""What an aggregator must not lose, written to the director's journal and blob store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from director.blobs import BlobStore
+from director.journal import Journal, ResultRow
+from federation.engine.results import ClosedRound, TaskResult
+from federation.tensors import Tensors, pack
+
+
+class JournalRecord:
+    """The `federation.engine.results.Record` of one experiment.
+
+    Parameters
+    ----------
+    experiment
+        Its name.
+    journal, blobs
+        The director's.
+    notify
+        Called after each write, so that watchers look again.
+    """
+
+    def __init__(self, experiment: str, journal: Journal, blobs: BlobStore, notify: Callable[[], None]) -> None:
+        self._experiment = experiment
+        self._journal = journal
+        self._blobs = blobs
+        self._notify = notify
+
+    def result(self, result: TaskResult) -> None:
+        """Write a checked result; its tensors are in the store already."""
+        row = ResultRow(
+            result.round_number,
+            result.task_name,
+            result.collaborator,
+            result.data_size,
+            result.output.blob or "",
+            pack(result.output.statistics),
+        )
+        with self._journal.transaction():
+            self._journal.add_result(self._experiment, row)
+            self._journal.add_event(
+                self._experiment,
+                "result",
+                {
+                    "round": row.round,
+                    "task": row.task,
+                    "envoy": row.envoy,
+                    "samples": row.data_size,
+                    "metrics": dict(result.metrics),
+                },
+            )
+        self._notify()
+
+    def close_round(self, closed: ClosedRound) -> Tensors | None:
+        """Store the new model, then move the experiment to it, all or nothing."""
+        row = self._journal.experiment(self._experiment)
+        assert row is not None
+        model = row.model if closed.model is None else self._blobs.put(closed.model)
+        changes: dict[str, Any] = {"round": closed.round_number + (closed.model is not None), "model": model}
+        if closed.best is not None and closed.best.round_number == closed.round_number:
+            changes |= {
+                "best_round": closed.best.round_number,
+                "best_score": closed.best.score,
+                "best_model": row.model,
+            }
+        body = {
+            "round": closed.round_number,
+            "cohort": list(closed.cohort),
+            "metrics": {task: dict(metrics) for task, metrics in closed.metrics.items()},
+            "best_round": closed.best.round_number if closed.best else None,
+            "exchanged_sha256": model,
+        }
+        with self._journal.transaction():
+            if closed.last:
+                changes["state"] = "finished"
+            self._journal.update_experiment(self._experiment, **changes)
+            self._journal.add_event(self._experiment, "round_closed", body)
+            uploads = self._journal.clear_results(self._experiment)
+        for blob in self._journal.unreferenced([*uploads, row.model, row.best_model]):
+            self._blobs.remove(blob)
+        self._notify()
+        return self._blobs.open(model)
+
+    def event(self, kind: str, **body: Any) -> None:
+        """Write an event; one that names the cohort changes it."""
+        with self._journal.transaction():
+            if "cohort" in body:
+                self._journal.update_experiment(self._experiment, cohort=body["cohort"])
+            self._journal.add_event(self._experiment, kind, body)
+        self._notify()

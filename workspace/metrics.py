@@ -1,0 +1,31 @@
+"""An experiment's events as tidy rows of metrics: one value a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypedDict
+
+
+class MetricRow(TypedDict):
+    """One value: of a task in a round, at an envoy or of all of them together ("aggregator")."""
+
+    round: int
+    task: str
+    origin: str
+    metric: str
+    value: float
+
+
+def metric_rows(kind: str, body: Mapping[str, Any]) -> Iterator[MetricRow]:
+    """Yield the metrics that an event holds.
+
+    A ``result`` has an envoy's metrics of one task, a ``round_closed`` those of all envoys together, by task. The round of a
+    validation of the aggregate is the number of rounds that the model has been trained for.
+    """
+    if kind == "result":
+        for name, value in body["metrics"].items():
+            yield MetricRow(round=body["round"], task=body["task"], origin=body["envoy"], metric=name, value=value)
+    elif kind == "round_closed":
+        for task, metrics in body["metrics"].items():
+            for name, value in metrics.items():
+                yield MetricRow(round=body["round"], task=task, origin="aggregator", metric=name, value=value)
