@@ -1,0 +1,303 @@
+"""Make the certificates by which the members of a federation know each other.
+
+One authority signs a certificate for each member: its name is the subject's CN, its role the subject's OU.
+Only a director's certificate may serve, and it names the hosts at which it is found; the others may only
+call.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import ipaddress
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, get_args
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from federation.errors import InputError
+from federation.names import check_name
+
+Role = Literal["director", "envoy", "workspace"]
+ROLES: tuple[str, ...] = get_args(Role)
+AUTHORITY = "authority"
+AUTHORITY_DAYS = 3650
+MEMBER_DAYS = 730
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+_SKEW = dt.timedelta(minutes=5)
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
+
+
+def certificate_file(folder: Path, name: str) -> Path:
+    """Return where a member's certificate lies."""
+    return folder / f"{name}.crt"
+
+
+def key_file(folder: Path, name: str) -> Path:
+    """Return where a member's private key lies."""
+    return folder / f"{name}.key"
+
+
+def make_authority(
+    folder: Path, name: str = "federation", *, days: int = AUTHORITY_DAYS, force: bool = False
+) -> bool:
+    """Make the key and certificate that sign all others.
+
+    Parameters
+    ----------
+    folder : Path
+        Where ``authority.crt`` and ``authority.key`` are written.
+    name : str
+        What the authority is called in its certificate.
+    days : int
+        How long it is valid.
+    force : bool
+        Replace one that is there, which makes every certificate it has signed worthless.
+
+    Returns
+    -------
+    bool
+        False if there was one already, which is kept.
+    """
+    if not force and key_file(folder, AUTHORITY).exists() and certificate_file(folder, AUTHORITY).exists():
+        return False
+    _refuse_overwriting(folder, AUTHORITY, force)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, AUTHORITY),
+        ]
+    )
+    start = dt.datetime.now(dt.timezone.utc) - _SKEW
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + dt.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    _write(folder, AUTHORITY, key, certificate)
+    return True
+
+
+def make_member(
+    folder: Path,
+    name: str,
+    role: str,
+    hosts: Sequence[str] = (),
+    *,
+    days: int = MEMBER_DAYS,
+    force: bool = False,
+) -> bool:
+    """Make a member's key and certificate.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the authority's key and certificate are, and the member's are written.
+    name : str
+        The member's name.
+    role : str
+        One of `ROLES`.
+    hosts : sequence of str
+        DNS names and IP addresses at which a director is reached.
+    days : int
+        How long it is valid, but no longer than its authority.
+    force : bool
+        Replace a key and certificate that are there.
+
+    Returns
+    -------
+    bool
+        False if there was such a certificate already, which is kept.
+
+    Raises
+    ------
+    InputError
+        If there is no authority, a bad name or host, or another certificate in that place and no `force`.
+    """
+    check_name(name)
+    if name == AUTHORITY:
+        raise InputError("the name 'authority' is taken by the certificate authority; choose another")
+    if role not in ROLES:
+        raise InputError(f"there is no role {role!r}; known: {', '.join(ROLES)}")
+    names = [_host(host) for host in hosts]
+    authority = load_certificate(certificate_file(folder, AUTHORITY), "make it with: fed certify authority")
+    authority_key = load_key(key_file(folder, AUTHORITY), "only where the authority was made can it sign")
+    if not force and _is_made(folder, name, role, names, authority):
+        return False
+    _refuse_overwriting(folder, name, force)
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
+        ]
+    )
+    start = dt.datetime.now(dt.timezone.utc) - _SKEW
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if role == "director":
+        purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = (
+        x509.CertificateBuilder(authority.subject, subject, key.public_key(), x509.random_serial_number())
+        .not_valid_before(max(start, authority.not_valid_before_utc))
+        .not_valid_after(min(start + dt.timedelta(days=days), authority.not_valid_after_utc))
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(_signed_by(authority_key), critical=False)
+    )
+    if names:
+        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+    _write(folder, name, key, builder.sign(authority_key, hashes.SHA256()))
+    return True
+
+
+def load_certificate(file: Path, remedy: str) -> x509.Certificate:
+    """Read a certificate.
+
+    Raises
+    ------
+    InputError
+        If it is not there or cannot be read; `remedy` ends the line.
+    """
+    try:
+        return x509.load_pem_x509_certificate(read(file, remedy))
+    except ValueError:
+        raise InputError(f"{file}: is no certificate in PEM format; {remedy}") from None
+
+
+def load_key(file: Path, remedy: str) -> ec.EllipticCurvePrivateKey:
+    """Read a private key, as `load_certificate` does."""
+    try:
+        key = serialization.load_pem_private_key(read(file, remedy), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise InputError(f"{file}: is no unencrypted elliptic-curve key in PEM format; {remedy}")
+    return key
+
+
+def read(file: Path, remedy: str) -> bytes:
+    """Read a small file; `remedy` ends the line of the `InputError` if that fails."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{file}: there is no such file; {remedy}") from None
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:
+    """Tell whether an authority has signed a certificate."""
+    try:
+        certificate.verify_directly_issued_by(authority)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
+
+
+def subject_of(certificate: x509.Certificate) -> tuple[str, str]:
+    """Return the name (CN) and the role (OU) in a certificate; empty where it has none."""
+
+    def attribute(oid: x509.ObjectIdentifier) -> str:
+        return next((str(found.value) for found in certificate.subject.get_attributes_for_oid(oid)), "")
+
+    return attribute(NameOID.COMMON_NAME), attribute(NameOID.ORGANIZATIONAL_UNIT_NAME)
+
+
+def _is_made(
+    folder: Path, name: str, role: str, hosts: Sequence[x509.GeneralName], authority: x509.Certificate
+) -> bool:
+    """Tell whether such a certificate is there, with its key, and still valid."""
+    file = certificate_file(folder, name)
+    if not file.exists() or not key_file(folder, name).exists():
+        return False
+    certificate = load_certificate(file, "replace it with --force")
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        same_hosts = set(found) == set(hosts)
+    except x509.ExtensionNotFound:
+        same_hosts = not hosts
+    valid = certificate.not_valid_after_utc > dt.datetime.now(dt.timezone.utc)
+    return (
+        is_signed_by(certificate, authority)
+        and subject_of(certificate) == (name, role)
+        and same_hosts
+        and valid
+    )
+
+
+def _refuse_overwriting(folder: Path, name: str, force: bool) -> None:
+    there = [file for file in (key_file(folder, name), certificate_file(folder, name)) if file.exists()]
+    if there and not force:
+        raise InputError(
+            f"{there[0]}: is there already and differs from what you ask for; replace it with --force"
+        )
+
+
+def _host(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        pass
+    if not _HOST.fullmatch(host.lower()):
+        raise InputError(f"--host {host!r}: is neither a host name nor an IP address; give it without a port")
+    return x509.DNSName(host.lower())
+
+
+def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _signed_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
+
+
+def _write(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
+    """Write the key before the certificate, and each at once or not at all."""
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _write_file(key_file(folder, name), secret, 0o600)
+        _write_file(
+            certificate_file(folder, name), certificate.public_bytes(serialization.Encoding.PEM), 0o644
+        )
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _write_file(file: Path, content: bytes, mode: int) -> None:
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(content)
+            os.fsync(out.fileno())
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,97 @@
+"""Put into words what gRPC's core has to say of refused connections.
+
+A caller whose certificate another authority has signed fails in the TLS handshake, inside gRPC's core, which
+tells nobody but file descriptor 2. The director reads that descriptor while it serves: handshake lines become
+warnings in its log, everything else passes through.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+logger = logging.getLogger(__name__)
+
+QUIET = 60.0
+_NOISE = "All log messages before absl::InitializeLog()"
+_HANDSHAKE = re.compile(r"Handshake failed with .*?(?:SSL routines:[^:]*:(\w+)|$)")
+_REASONS = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate has expired or is not signed by this federation's authority",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it has no certificate",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS (was it started with --insecure?)",
+    "HTTP_REQUEST": "it does not speak TLS (was it started with --insecure?)",
+    "TLSV1_ALERT_UNKNOWN_CA": "it does not trust this director's authority",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not trust this director's certificate",
+}
+
+
+class _Refusals:
+    """Logs each reason, at most once in `QUIET` seconds: whoever is refused tries again."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+        self._unsaid: dict[str, int] = {}
+
+    def report(self, code: str) -> None:
+        reason = _REASONS.get(
+            code, f"the TLS handshake failed ({code.lower().replace('_', ' ') or 'no reason given'})"
+        )
+        now = time.monotonic()
+        if now - self._last.get(reason, -QUIET) < QUIET:
+            self._unsaid[reason] = self._unsaid.get(reason, 0) + 1
+            return
+        self._last[reason] = now
+        unsaid = self._unsaid.pop(reason, 0)
+        logger.warning("refused a connection: %s%s", reason, f" ({unsaid} more such since)" if unsaid else "")
+
+
+@contextmanager
+def refusals_in_words() -> Iterator[None]:
+    """Read what the process writes to file descriptor 2 while the context lasts.
+
+    Python's own ``sys.stderr``, and the handlers of the root logger that write to it, go to where descriptor
+    2 led before: a reader that logs must not wait for itself.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    reading, writing = os.pipe()
+    os.dup2(writing, 2)
+    os.close(writing)
+    before = sys.stderr
+    direct = os.fdopen(os.dup(saved), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    _redirect(before, direct)
+    reader = threading.Thread(target=_read, args=(reading, saved), name="core-log", daemon=True)
+    reader.start()
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)  # closes the pipe's last writing end, which ends the reader
+        reader.join(timeout=2)
+        _redirect(direct, before)
+
+
+def _redirect(old: TextIO, new: TextIO) -> None:
+    if sys.stderr is old:
+        sys.stderr = new
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler) and handler.stream is old:
+            handler.setStream(new)
+
+
+def _read(reading: int, passed_on: int) -> None:
+    refusals = _Refusals()
+    with os.fdopen(reading, "r", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            found = _HANDSHAKE.search(line)
+            if found:
+                refusals.report(found[1] or "")
+            elif _NOISE not in line:
+                os.write(passed_on, line.encode())
+    os.close(passed_on)
