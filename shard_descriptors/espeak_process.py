@@ -1,8 +1,8 @@
 """Speaks with espeak-ng, in a process of its own: ``python -m shard_descriptors.espeak_process``.
 
-espeak-ng is GPL-3, not thread-safe, and remembers what it said before; so nothing else imports this module. It
-reads a JSON list of utterances from stdin, and writes for each the number of samples (uint32) and the samples
-(int16, 22,050 Hz) to stdout, in order.
+espeak-ng is GPL-3, not thread-safe, and remembers what it said before; so nothing else imports this module.
+It reads a JSON list of utterances from stdin, and writes for each the number of samples (uint32) and the
+samples (int16, 22,050 Hz) to stdout, in order.
 """
 
 from __future__ import annotations

@@ -57,4 +57,5 @@ def babble(length: int, voices: Sequence[Wave], generator: np.random.Generator) 
 
 
 def _unit(wave: npt.NDArray[np.float64]) -> Wave:
-    return (wave / np.sqrt(np.mean(np.square(wave)))).astype(np.float32)
+    level: float = np.sqrt(np.mean(np.square(wave)))
+    return np.asarray(wave / level, np.float32)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from federation.document import nearest, shown
 from federation.errors import InputError
 
 
@@ -106,14 +108,20 @@ def check_settings(settings: Mapping[str, Any]) -> SpeechCommandsSettings:
         With every setting that is wrong, in one line.
     """
     try:
-        return TypeAdapter(SpeechCommandsSettings).validate_python(settings)
+        return TypeAdapter(SpeechCommandsSettings).validate_json(
+            json.dumps(settings, default=str), strict=True
+        )
     except ValidationError as error:
-        problems = [
-            ": ".join(
-                [*(str(part) for part in problem["loc"][:1]), problem["msg"].removeprefix("Value error, ")]
-            )
-            for problem in error.errors()
-        ]
+        problems = [_told(problem) for problem in error.errors()]
         raise InputError(
             f"settings of the Speech Commands shard: {'; '.join(dict.fromkeys(problems))}"
         ) from error
+
+
+def _told(problem: Mapping[str, Any]) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "unexpected_keyword_argument":
+        return f"{name}: unknown key{nearest(name, [field.name for field in fields(SpeechCommandsSettings)])}"
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    return f"{name}: {problem['msg'].replace('Input should be', 'must be')}, not {shown(problem['input'])}"

@@ -1,0 +1,113 @@
+"""The commands ``fed data``: look at how data would be divided, and synthesise some."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group()
+def data() -> None:
+    """Look at shards, or synthesise speech to try things out."""
+
+
+@data.command()
+@click.option(
+    "--federation", type=click.Path(path_type=Path), help="Describe the envoys of this file instead."
+)
+@click.option("--root", type=click.Path(path_type=Path), help="Where the data lies.")
+@click.option("--source", type=click.Choice(["folder", "torchaudio", "huggingface"]), help="What reads it.")
+@click.option("--hub", help="With --source huggingface and no --root: superb/ks or google/speech_commands.")
+@click.option("--download", is_flag=True, default=None, help="Let torchaudio download what is missing.")
+@click.option("--classes", help="superb, ten_words, all_words, or words with commas between them.")
+@click.option(
+    "--split", type=click.Choice(["published", "speaker"]), help="How train, validation, test are told."
+)
+@click.option("--validation-share", type=float, help="Share of the speakers, with --split speaker.")
+@click.option("--test-share", type=float, help="Share of the speakers, with --split speaker.")
+@click.option(
+    "--partition", type=click.Choice(["stride", "speaker", "dirichlet"]), help="How shards are divided."
+)
+@click.option("--alpha", type=float, help="With --partition dirichlet: the smaller, the more unequal.")
+@click.option("--worldsize", type=int, help="How many shards.")
+@click.option("--seed", type=int, help="Of all that is drawn.")
+@click.option(
+    "--sampling-rate", type=click.Choice(["resample", "strict"]), help="What to do with other than 16 kHz."
+)
+@click.option("--max-unreadable", type=float, help="Share of the files that may be skipped.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
+    """Print what each shard would hold: samples of each class, speakers, totals.
+
+    Speakers are those of the words; silence has none.
+    """
+    from rich.console import Console
+
+    from shard_descriptors.describe import as_table
+    from shard_descriptors.describe import describe as count
+
+    settings = {name: value for name, value in options.items() if value is not None}
+    if federation is not None and settings:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in settings)
+        raise click.UsageError(f"--federation says it all; leave out {names}")
+    description = count(_shards_of_file(federation) if federation is not None else _shards(settings))
+    if as_json:
+        click.echo(json.dumps(description, indent=1))
+        return
+    console = Console()
+    if not console.is_terminal:
+        console.width = 40 + 12 * len(description["shards"])
+    console.print(as_table(description))
+
+
+def _shards(settings: dict[str, Any]) -> dict[str, Any]:
+    from shard_descriptors.speech_commands import SpeechCommandsShard
+
+    classes = settings.get("classes", "superb")
+    if classes not in ("superb", "ten_words", "all_words"):
+        settings["classes"] = classes.split(",")
+    return {str(rank): shard for rank, shard in enumerate(SpeechCommandsShard.open_all(**settings))}
+
+
+def _shards_of_file(file: Path) -> dict[str, Any]:
+    from federation.federation_file import load_federation, open_shard
+
+    federation = load_federation(file)
+    return {name: open_shard(envoy.shard_descriptor) for name, envoy in federation.envoys.items()}
+
+
+@data.command()
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder to write.")
+@click.option("--speakers", type=int, default=40, show_default=True, help="How many pseudo speakers.")
+@click.option("--takes", type=int, default=2, show_default=True, help="How often each says each word.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--words", help="Words with commas between them; by default ten commands and eight others.")
+@click.option(
+    "--background-seconds", type=int, default=60, show_default=True, help="Of each background recording."
+)
+@click.option("--force", is_flag=True, help="Replace a folder that was synthesised otherwise.")
+@click.option("--quiet", is_flag=True, help="Print nothing.")
+def synthesise(output: Path, words: str | None, quiet: bool, **request: Any) -> None:
+    """Let espeak-ng voices speak a folder in Speech Commands layout."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from shard_descriptors import synthesis
+
+    chosen = synthesis.WORDS if words is None else words.split(",")
+    with Progress(console=Console(stderr=True), disable=quiet or not Console(stderr=True).is_terminal) as bar:
+        task = bar.add_task("speaking", total=None)
+        written = synthesis.synthesise(
+            output,
+            words=chosen,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+            **request,
+        )
+    if not quiet:
+        clips = len(chosen) * request["speakers"] * request["takes"]
+        click.echo(
+            f"{output}: {clips} clips of {request['speakers']} speakers{'' if written else ', there already'}"
+        )

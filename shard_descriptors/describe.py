@@ -1,0 +1,73 @@
+"""What shards hold, counted: for people as a table, for programs as plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from shard_descriptors.classes import SILENCE
+from shard_descriptors.descriptor import SPLITS, ShardDescriptor, SplitName
+
+
+def describe(shards: Mapping[str, ShardDescriptor]) -> dict[str, Any]:
+    """Count samples, speakers and classes of shards, and of all of them together.
+
+    Parameters
+    ----------
+    shards : mapping of str to ShardDescriptor
+        By name.
+
+    Returns
+    -------
+    dict
+        ``{"classes": [...], "shards": {name: {"fingerprint": ..., split: counts}}, "total": {split: counts}}``,
+        where counts are ``{"samples": n, "speakers": n, "classes": {class: n}}``. The total counts a sample once,
+        however many shards hold it.
+    """
+    classes = list(dict.fromkeys(name for shard in shards.values() for name in shard.classes))
+    return {
+        "classes": classes,
+        "shards": {
+            name: {
+                "fingerprint": shard.fingerprint(),
+                **{split: _counts([shard], split, classes) for split in SPLITS},
+            }
+            for name, shard in shards.items()
+        },
+        "total": {split: _counts(list(shards.values()), split, classes) for split in SPLITS},
+    }
+
+
+def _counts(shards: Sequence[ShardDescriptor], split: SplitName, classes: Sequence[str]) -> dict[str, Any]:
+    held: dict[str, tuple[str, str]] = {}
+    for shard in shards:
+        samples = shard.split(split)
+        for name, label, speaker in zip(samples.ids, samples.labels, samples.groups, strict=True):
+            held[name] = (shard.classes[label], speaker)
+    count = Counter(name for name, _ in held.values())
+    return {
+        "samples": len(held),
+        "speakers": len({speaker for name, speaker in held.values() if name != SILENCE}),
+        "classes": {name: count[name] for name in classes},
+    }
+
+
+def as_table(description: Mapping[str, Any]) -> Table:
+    """Lay out what `describe` returned: a column for each shard, a section for each split."""
+    table = Table()
+    table.add_column("split")
+    table.add_column("class")
+    columns = {**description["shards"], "total": description["total"]}
+    for name in columns:
+        table.add_column(name, justify="right")
+    for split in SPLITS:
+        for row, name in enumerate(description["classes"]):
+            cells = (str(column[split]["classes"][name]) for column in columns.values())
+            table.add_row("" if row else split, name, *cells)
+        for kind in ("samples", "speakers"):
+            cells = (str(column[split][kind]) for column in columns.values())
+            table.add_row("", f"all {kind}", *cells, style="bold", end_section=kind == "speakers")
+    return table
