@@ -1,0 +1,33 @@
+"""The command ``fed director``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def director() -> None:
+    """Run the director, which coordinates the envoys."""
+
+
+@director.command()
+@click.option("-c", "--config", "path", default="director_config.yaml", show_default=True, help="The director's config.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the config.")
+@click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
+def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
+    """Start a director and keep it running until SIGTERM or Ctrl-C."""
+    import signal
+
+    from director.config import DirectorConfig
+    from director.server import Director
+    from federation import logs, schema
+    from federation.core_log import refusals_in_words
+
+    config = schema.load(path, DirectorConfig, overrides)
+    logs.configure(config.log_level, file=config.state / "director.log")
+    with refusals_in_words():
+        running = Director(config, insecure)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: running.stop())
+        running.start()
+        running.wait()

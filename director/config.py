@@ -1,0 +1,40 @@
+"""What a director's config says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+
+
+@dataclass(frozen=True)
+class DirectorConfig:
+    """One director: where it listens, who it is, where its state lies.
+
+    Parameters
+    ----------
+    listen
+        ``host:port``; port 0 lets the system choose one, which is written to ``address`` in the state folder.
+    name
+        As in its certificate.
+    certificates
+        The folder with ``authority.crt``, ``NAME.crt`` and ``NAME.key``.
+    state
+        The folder of the journal and the blobs: what must not be lost.
+    max_model_gib
+        The largest initial model that is accepted, in GiB.
+    threads
+        Calls at once: an idle envoy takes one, a working one two, a watching workspace one.
+    """
+
+    listen: Address = "127.0.0.1:50051"
+    name: str = "director"
+    certificates: Path = Path("../certificates")
+    state: Path = Path("~/.local/state/fed/director")
+    max_model_gib: Annotated[float, Field(gt=0, le=64)] = 8.0
+    threads: Annotated[int, Field(ge=4, le=10_000)] = 512
+    log_level: Literal["debug", "info", "warning"] = "info"

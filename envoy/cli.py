@@ -1,0 +1,31 @@
+"""The command ``fed envoy``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def envoy() -> None:
+    """Run an envoy, which holds a shard of the data and trains on it."""
+
+
+@envoy.command()
+@click.option("-c", "--config", "path", default="envoy_config.yaml", show_default=True, help="The envoy's config.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the config.")
+@click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
+def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
+    """Start an envoy and keep it running until SIGTERM or Ctrl-C."""
+    import signal
+
+    from envoy.agent import Agent
+    from envoy.config import EnvoyConfig
+    from envoy.devices import find_devices
+    from federation import logs, schema
+
+    config = schema.load(path, EnvoyConfig, overrides)
+    logs.configure(config.log_level, file=config.state / config.name / "envoy.log")
+    agent = Agent(config, find_devices(config.devices), insecure)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.stop())
+    agent.run()

@@ -1,0 +1,342 @@
+"""The notebook's way to a federation: see the envoys, submit a plan, watch it, take home the model."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import grpc
+
+from federation.errors import ExperimentFailed, InputError, Unreachable
+from federation.identity import Credentials, Identity, insecure_channel
+from federation.plan import CheckedPlan, environment, load_plan, plan_from_json
+from federation.protocol import federation_pb2 as pb
+from federation.protocol import federation_pb2_grpc as rpc
+from federation.rpc import EXPERIMENT_KEY, Backoff, retrying, translate
+from federation.tensors import Tensors, assemble, chunks, digest, unpack
+from workspace.metrics import metric_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+T = TypeVar("T")
+PATIENCE_SECONDS = 20.0
+CALL_SECONDS = 30.0
+TRANSFER_SECONDS = 3600.0
+ENDED = ("finished", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class EnvoyInfo:
+    """An envoy that is online; ``samples`` by split, ``devices`` as name and model."""
+
+    name: str
+    dataset: str
+    classes: list[str]
+    samples: dict[str, int]
+    devices: list[dict[str, Any]]
+    version: str
+    experiments: list[str]
+
+
+@dataclass(frozen=True)
+class ExperimentInfo:
+    """An experiment as it stands; times are Unix times, ``best_round`` is None while there is none."""
+
+    name: str
+    state: str
+    reason: str
+    round: int
+    rounds: int
+    created: float
+    ended: float
+    cohort: list[str]
+    submitted_by: str
+    best_round: int | None
+    best_score: float | None
+    exchanged_sha256: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in an experiment; ids count from 1 without gaps."""
+
+    id: int
+    time: float
+    kind: str
+    body: Mapping[str, Any]
+
+
+class Federation:
+    """A connection to a director.
+
+    Parameters
+    ----------
+    director
+        ``host:port``.
+    certificates
+        The folder with ``authority.crt``, ``NAME.crt`` and ``NAME.key``.
+    name
+        Of this workspace, as in its certificate.
+    insecure
+        Without certificates, on the loopback address only.
+    checkpoints
+        Hub ids of pretrained models, mapped to local folders.
+    """
+
+    def __init__(
+        self,
+        director: str = "localhost:50051",
+        certificates: str | Path = "../certificates",
+        name: str = "workspace",
+        insecure: bool = False,
+        checkpoints: Mapping[str, str] | None = None,
+    ) -> None:
+        self.address = director
+        self.checkpoints = dict(checkpoints or {})
+        options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.keepalive_time_ms", 20_000)]
+        self._channel = (
+            insecure_channel(director, Identity(name, "workspace"), options)
+            if insecure
+            else Credentials(Path(certificates), name).channel(director, options)
+        )
+        self.stub = rpc.DirectorStub(self._channel)
+
+    def __enter__(self) -> Federation:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def envoys(self) -> list[EnvoyInfo]:
+        """Return the envoys that are online, by name."""
+        return [_envoy(e) for e in self.call(lambda: self.stub.ListEnvoys(pb.Empty(), timeout=CALL_SECONDS)).envoys]
+
+    def experiments(self) -> list[ExperimentInfo]:
+        """Return all experiments, oldest first."""
+        listed = self.call(lambda: self.stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS))
+        return [_experiment(e) for e in listed.experiments]
+
+    def experiment(self, name: str) -> Experiment:
+        """Return an experiment by name, one of yesterday too.
+
+        Raises
+        ------
+        InputError
+            If the director has none of that name.
+        """
+        experiment = Experiment(self, name)
+        experiment.info()
+        return experiment
+
+    def submit(
+        self, plan: str | Path | CheckedPlan, overrides: Sequence[str] = (), name: str | None = None
+    ) -> Experiment:
+        """Hand in a plan with its initial model.
+
+        Parameters
+        ----------
+        plan
+            A plan file, or a plan that was loaded.
+        overrides
+            Such as ``task_runner.settings.learning_rate=1e-4``, for a file.
+        name
+            Of the experiment; the plan's name if left out. A number is added if the name is taken.
+
+        Returns
+        -------
+        Experiment
+            It is on the director's disk then, and queued until enough envoys that match are online.
+        """
+        from workspace.initial_exchange import initial_exchange
+
+        checked = plan if isinstance(plan, CheckedPlan) else load_plan(plan, overrides)
+        exchange = initial_exchange(
+            checked, self.checkpoints, lambda earlier, which: Experiment(self, earlier).tensors(which)
+        )
+        known = environment()
+        size = sum(len(piece) for piece in chunks(exchange.tensors))
+        submission = pb.Submission(
+            name=name or checked.name,
+            id=uuid.uuid4().hex,
+            plan=checked.to_json(),
+            version=known.version,
+            code_hash=known.code_hash,
+            frozen_fingerprint=exchange.frozen_fingerprint,
+            blob=pb.Blob(sha256=digest(exchange.tensors), size=size),
+        )
+
+        def upload() -> Iterator[pb.SubmitChunk]:
+            yield pb.SubmitChunk(submission=submission)
+            for piece in chunks(exchange.tensors):
+                yield pb.SubmitChunk(data=piece)
+
+        made = self.call(lambda: self.stub.Submit(upload(), timeout=TRANSFER_SECONDS))
+        return Experiment(self, made.name)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Make a call, again while the director is away for a moment."""
+        return retrying(function, self.address, patience=PATIENCE_SECONDS)
+
+
+class Experiment:
+    """One experiment at the director; it goes on whether or not anybody looks."""
+
+    def __init__(self, federation: Federation, name: str) -> None:
+        self._federation = federation
+        self.name = name
+        self._metadata = ((EXPERIMENT_KEY, name),)
+
+    def __repr__(self) -> str:
+        return f"Experiment({self.name!r})"
+
+    def info(self) -> ExperimentInfo:
+        """Return how the experiment stands."""
+        for info in self._federation.experiments():
+            if info.name == self.name:
+                return info
+        raise InputError(f"no experiment {self.name!r} at {self._federation.address}; `fed list` names those that are")
+
+    def events(self, after: int = 0, follow: bool = False) -> Iterator[Event]:
+        """Yield the experiment's events, from the first; with ``follow``, until it has ended.
+
+        A connection that breaks is taken up again where it broke.
+        """
+        stub, backoff = self._federation.stub, Backoff()
+        while True:
+            try:
+                stream = stub.Watch(pb.WatchRequest(after=after, follow=follow), metadata=self._metadata)
+                with contextlib.closing(_Cancelled(stream)):
+                    for event in stream:
+                        after = event.id
+                        backoff.reset()
+                        yield Event(event.id, event.time, event.kind, json.loads(event.body))
+                return
+            except grpc.RpcError as error:
+                problem = translate(error, self._federation.address)
+                if not isinstance(problem, Unreachable) or not follow:
+                    raise problem from error
+                _sleep(backoff.pause())
+
+    def watch(self, show: bool = True) -> ExperimentInfo:
+        """Wait until the experiment has ended; ``show`` draws the rounds as they come.
+
+        Raises
+        ------
+        ExperimentFailed
+            If it failed or was stopped.
+        """
+        from workspace.progress import RoundProgress
+
+        with RoundProgress(self.name, self.info().rounds, show) as progress:
+            for event in self.events(follow=True):
+                progress.take(event.kind, event.body)
+        info = self.info()
+        if info.state != "finished":
+            raise ExperimentFailed(f"experiment {self.name} {info.state}: {info.reason}")
+        return info
+
+    def metrics(self) -> pd.DataFrame:
+        """Return all metrics so far: columns round, task, origin (an envoy, or "aggregator"), metric, value."""
+        import pandas as pd
+
+        rows = [row for event in self.events() for row in metric_rows(event.kind, event.body)]
+        return pd.DataFrame(rows, columns=["round", "task", "origin", "metric", "value"])
+
+    def stop(self) -> ExperimentInfo:
+        """Stop the experiment; what it has reached so far is kept."""
+        stub = self._federation.stub
+        stopped = self._federation.call(lambda: stub.Stop(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS))
+        return _experiment(stopped)
+
+    def tensors(self, which: str = "best") -> Tensors:
+        """Return the exchanged tensors of the best or the last model."""
+        return self._download(which)[1]
+
+    def model(self, folder: str | Path, which: str = "best") -> Path:
+        """Write the best or the last model as a Hugging Face folder, joined with its frozen part.
+
+        Raises
+        ------
+        InputError
+            If the frozen part here is not that which the experiment was submitted with.
+        """
+        from workspace.initial_exchange import InitialExchange, build_model, write_model
+        from workspace.learning.exchange import frozen_fingerprint
+
+        info, tensors = self._download(which)
+        recipe, model = build_model(plan_from_json(info.plan, self.name), self._federation.checkpoints)
+        fingerprint = frozen_fingerprint(model)
+        if fingerprint != info.frozen_fingerprint:
+            raise InputError(
+                f"the frozen part of the model differs here ({fingerprint[:12]}) from that of the experiment "
+                f"({info.frozen_fingerprint[:12]}); use the checkpoint files and versions that it was submitted with"
+            )
+        write_model(InitialExchange(recipe, model, tensors, fingerprint), tensors, Path(folder))
+        return Path(folder)
+
+    def _download(self, which: str) -> tuple[pb.ModelInfo, Tensors]:
+        def receive() -> tuple[pb.ModelInfo, Tensors]:
+            stream = self._federation.stub.GetModel(
+                pb.ModelRequest(kept=which), metadata=self._metadata, timeout=TRANSFER_SECONDS
+            )
+            info = next(stream).info
+            return info, unpack(assemble((chunk.data for chunk in stream), info.blob.size))
+
+        return self._federation.call(receive)
+
+
+class _Cancelled:
+    """Cancels a stream when it is closed, so that the director does not go on waiting for us."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def close(self) -> None:
+        self._stream.cancel()
+
+
+def _sleep(seconds: float) -> None:
+    import threading
+
+    threading.Event().wait(seconds)
+
+
+def _envoy(envoy: pb.Envoy) -> EnvoyInfo:
+    said = envoy.announcement
+    return EnvoyInfo(
+        name=envoy.name,
+        dataset=said.dataset,
+        classes=list(said.classes),
+        samples=dict(said.samples),
+        devices=[{"name": d.name, "model": d.model, "memory": d.memory} for d in said.devices],
+        version=said.version,
+        experiments=list(envoy.experiments),
+    )
+
+
+def _experiment(experiment: pb.Experiment) -> ExperimentInfo:
+    has_best = experiment.best_round >= 0
+    return ExperimentInfo(
+        name=experiment.name,
+        state=experiment.state,
+        reason=experiment.reason,
+        round=experiment.round,
+        rounds=experiment.rounds,
+        created=experiment.created,
+        ended=experiment.ended,
+        cohort=list(experiment.cohort),
+        submitted_by=experiment.submitted_by,
+        best_round=experiment.best_round if has_best else None,
+        best_score=experiment.best_score if has_best else None,
+        exchanged_sha256=experiment.exchanged_sha256,
+    )

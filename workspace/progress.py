@@ -1,0 +1,62 @@
+"""Rounds as they come, on a terminal or in a notebook; silent where there is neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+AGGREGATE = "aggregated_model_validation"
+
+
+class RoundProgress:
+    """Draws a bar of rounds and writes a line for each one that ends.
+
+    Parameters
+    ----------
+    name
+        Of the experiment.
+    rounds
+        How many it has.
+    show
+        Draw nothing if false, or if there is no terminal.
+    """
+
+    def __init__(self, name: str, rounds: int, show: bool = True) -> None:
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not show or not (console.is_terminal or console.is_jupyter),
+        )
+        self._task = self._progress.add_task(f"{name}: waiting", total=rounds)
+        self._name = name
+
+    def __enter__(self) -> RoundProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def take(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Show an event."""
+        if kind == "round_started":
+            self._progress.update(self._task, description=f"{self._name}: round {body['round']}")
+        elif kind == "result" and body["metrics"]:
+            done = f"{body['envoy']} {body['task']}"
+            self._progress.update(self._task, description=f"{self._name}: round {body['round']}, {done}")
+        elif kind == "round_closed":
+            self._progress.update(self._task, completed=body["round"])
+            for task, metrics in body["metrics"].items():
+                if "accuracy" in metrics:
+                    line = f"round {body['round']:3d}  {task}: accuracy {metrics['accuracy']:.3f}, loss {metrics['loss']:.3f}"
+                    self._progress.console.print(line, highlight=False)
+        elif kind in ("waiting", "envoy_failed", "stragglers", "failed", "stopped"):
+            said = body.get("reason") or ", ".join(body.get("envoys", []))
+            self._progress.console.print(f"{kind}: {body.get('envoy', '')} {said}".strip(), highlight=False, markup=False)
