@@ -23,7 +23,7 @@ QUIET = 60.0
 _NOISE = "All log messages before absl::InitializeLog()"
 _HANDSHAKE = re.compile(r"Handshake failed with .*?(?:SSL routines:[^:]*:(\w+)|$)")
 _REASONS = {
-    "CERTIFICATE_VERIFY_FAILED": "its certificate has expired or is not signed by this federation's authority",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by this federation's authority, or expired",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it has no certificate",
     "WRONG_VERSION_NUMBER": "it does not speak TLS (was it started with --insecure?)",
     "HTTP_REQUEST": "it does not speak TLS (was it started with --insecure?)",

@@ -230,7 +230,7 @@ def listen(server: grpc.Server, address: str, credentials: Credentials | None) -
 
 
 def insecure_channel(address: str, identity: Identity, options: Options = ()) -> grpc.Channel:
-    """Open a channel without certificates to a director on the loopback address, which takes our word for it."""
+    """Open a channel without certificates, to a director on the loopback address that takes our word."""
     require_loopback(address)
     check_name(identity.name)
     return grpc.intercept_channel(grpc.insecure_channel(address, list(options)), _Introduction(identity))

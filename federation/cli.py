@@ -1,0 +1,162 @@
+"""The commands ``fed certify`` and ``fed plan``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from federation.errors import InputError
+
+overriding = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+forcing = click.option("--force", is_flag=True, help="Replace a key and certificate that are there.")
+
+
+def lasting(days: int) -> Callable[[Any], Any]:
+    """Make the option that says for how long a certificate is valid."""
+    kind = click.IntRange(1, 36500)
+    return click.option("--days", type=kind, default=days, show_default=True, help="How long it is valid.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "-o", "--output", default="certificates", show_default=True, help="The folder of the certificates."
+)
+@click.pass_context
+def certify(context: click.Context, output: str) -> None:
+    """Make the authority and the members' certificates.
+
+    Make the authority first, where its key stays. A member needs three files: authority.crt, NAME.crt and
+    NAME.key. What is there already is kept, unless --force is given.
+    """
+    context.obj = Path(output)
+
+
+@certify.command()
+@click.option("--name", default="federation", show_default=True, help="What its certificate calls it.")
+@lasting(3650)
+@forcing
+@click.pass_obj
+def authority(folder: Path, name: str, days: int, force: bool) -> None:
+    """Make the authority, which signs all other certificates."""
+    from federation.certificates import AUTHORITY, make_authority
+
+    made = make_authority(folder, name, days=days, force=force)
+    _tell(folder, AUTHORITY, "certificate of the authority", made)
+
+
+@certify.command()
+@click.argument("name")
+@click.option(
+    "--host", "hosts", multiple=True, help="A DNS name or IP address at which it is reached; may be repeated."
+)
+@lasting(730)
+@forcing
+@click.pass_obj
+def director(folder: Path, name: str, hosts: tuple[str, ...], days: int, force: bool) -> None:
+    """Make the certificate of the director NAME.
+
+    Members connect only under a name or address that is in it: by default localhost, 127.0.0.1 and ::1.
+    """
+    from federation.certificates import LOOPBACK
+
+    _make(folder, [name], "director", days, force, hosts or LOOPBACK)
+
+
+@certify.command()
+@click.argument("names", nargs=-1, required=True)
+@lasting(730)
+@forcing
+@click.pass_obj
+def envoy(folder: Path, names: tuple[str, ...], days: int, force: bool) -> None:
+    """Make the certificates of the envoys NAMES."""
+    _make(folder, names, "envoy", days, force)
+
+
+@certify.command()
+@click.argument("names", nargs=-1, required=True)
+@lasting(730)
+@forcing
+@click.pass_obj
+def workspace(folder: Path, names: tuple[str, ...], days: int, force: bool) -> None:
+    """Make the certificates of the data scientists NAMES."""
+    _make(folder, names, "workspace", days, force)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def plan() -> None:
+    """Check a plan, or show it with every default filled in."""
+
+
+@plan.command()
+@click.argument("plans", nargs=-1, required=True)
+@overriding
+@as_json
+@click.pass_context
+def check(context: click.Context, plans: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say all that is wrong with PLANS; exit code 3 if anything is."""
+    from dataclasses import asdict
+
+    from federation.document import Problems
+    from federation.plan import load_plan
+
+    reports: list[dict[str, Any]] = []
+    for path in plans:
+        try:
+            checked = load_plan(path, overrides)
+            reports.append({"plan": path, "hash": checked.hash, "problems": []})
+            text = f"{path}: sound, hash {checked.hash[:12]}"
+        except Problems as error:
+            found = [asdict(problem) for problem in error.problems]
+            reports.append({"plan": path, "hash": None, "problems": found})
+            text = str(error)
+        except InputError as error:
+            found = [{"where": "", "line": None, "message": str(error), "source": path}]
+            reports.append({"plan": path, "hash": None, "problems": found})
+            text = str(error)
+        if not as_json:
+            click.echo(text, err=bool(reports[-1]["problems"]))
+    if as_json:
+        click.echo(json.dumps(reports, indent=2))
+    if any(report["problems"] for report in reports):
+        context.exit(InputError.exit_code)
+
+
+@plan.command()
+@click.argument("plan", metavar="PLAN")
+@overriding
+@as_json
+def show(plan: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print PLAN with every default filled in, and its hash."""
+    from federation.document import dump
+    from federation.plan import load_plan
+
+    checked = load_plan(plan, overrides)
+    if as_json:
+        click.echo(json.dumps({"name": checked.name, "hash": checked.hash, "plan": checked.config}, indent=2))
+    else:
+        click.echo(f"# {checked.name}, hash {checked.hash}\n{dump(checked.config)}", nl=False)
+
+
+def _make(
+    folder: Path, names: Sequence[str], role: str, days: int, force: bool, hosts: Sequence[str] = ()
+) -> None:
+    from federation.certificates import make_member
+
+    for name in names:
+        made = make_member(folder, name, role, hosts, days=days, force=force)
+        _tell(
+            folder, name, f"certificate of {role} {name}" + (f" at {', '.join(hosts)}" if hosts else ""), made
+        )
+
+
+def _tell(folder: Path, name: str, what: str, made: bool) -> None:
+    from federation.certificates import certificate_file, load_certificate
+
+    file = certificate_file(folder, name)
+    end = load_certificate(file, "make it with --force").not_valid_after_utc
+    click.echo(f"{file}: {what}, valid until {end:%Y-%m-%d}{'' if made else ' (was there already, kept)'}")
