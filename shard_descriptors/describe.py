@@ -23,9 +23,9 @@ def describe(shards: Mapping[str, ShardDescriptor]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"classes": [...], "shards": {name: {"fingerprint": ..., split: counts}}, "total": {split: counts}}``,
-        where counts are ``{"samples": n, "speakers": n, "classes": {class: n}}``. The total counts a sample once,
-        however many shards hold it.
+        ``{"classes": [...], "shards": {name: {"fingerprint": ..., split: counts}},
+        "total": {split: counts}}``; counts are ``{"samples": n, "speakers": n, "classes": {class: n}}``.
+        The total counts a sample once, in however many shards it is.
     """
     classes = list(dict.fromkeys(name for shard in shards.values() for name in shard.classes))
     return {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shard_descriptors.selection import Clip, order
+from shard_descriptors.clips import Clip, order
 from shard_descriptors.settings import SpeechCommandsSettings
 
 

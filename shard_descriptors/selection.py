@@ -1,45 +1,22 @@
-"""From a corpus to the samples of the whole dataset: classes, splits, silence, and what cannot be read."""
+"""From a corpus to the samples of the whole dataset: splits, classes, and what cannot be read."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from statistics import mean
-from typing import TypeVar
 
 from federation.errors import InputError
-from shard_descriptors.audio import AudioFile, UnreadableAudio, read_header
+from shard_descriptors.audio import UnreadableAudio, read_header
 from shard_descriptors.classes import BACKGROUND, SILENCE, UNKNOWN
+from shard_descriptors.clips import Clip, draw
 from shard_descriptors.corpus import Corpus, Recording
 from shard_descriptors.descriptor import SPLITS, SplitName
 from shard_descriptors.settings import SpeechCommandsSettings
+from shard_descriptors.silence import cut_silence
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One sample before it is read.
-
-    Attributes
-    ----------
-    second : int, optional
-        Which second of the file, for what is cut from a long recording.
-    gain : float
-        How loud it is to be.
-    """
-
-    id: str
-    label: int
-    speaker: str
-    file: AudioFile
-    second: int | None = None
-    gain: float = 1.0
 
 
 def select(
@@ -67,9 +44,8 @@ def select(
         A class without recordings, or too many unreadable files.
     """
     side = _sides(corpus, settings)
-    recordings = _readable(_wanted(corpus, classes), settings)
+    recordings = _readable(_wanted(corpus, classes, settings), settings)
     _check_classes(corpus, recordings, classes)
-    labels = {name: label for label, name in enumerate(classes)}
     words = [name for name in classes if name not in (SILENCE, UNKNOWN)]
     chosen: dict[SplitName, list[Clip]] = {}
     silence: dict[SplitName, int] = {}
@@ -77,35 +53,29 @@ def select(
         here = [recording for recording in recordings if side(recording) == split]
         count = Counter(recording.word for recording in here)
         per_word = mean(count[word] for word in words) if words else 0.0
-        if UNKNOWN in labels:
-            others = [recording for recording in here if recording.word not in labels]
-            kept = set(
-                _draw(others, round(settings.unknown_share * per_word), lambda other: other.id, settings.seed)
-            )
-            here = [recording for recording in here if recording.word in labels or recording in kept]
-        chosen[split] = [
-            Clip(
-                recording.id,
-                labels.get(recording.word, labels.get(UNKNOWN, -1)),
-                recording.speaker,
-                recording.file,
-            )
-            for recording in here
-        ]
+        chosen[split] = _label(here, classes, round(settings.unknown_share * per_word), settings.seed)
         silence[split] = 0 if count[SILENCE] else round(settings.silence_share * per_word)
-    if SILENCE in labels:
-        cut = _cut_silence(corpus, silence, labels[SILENCE], settings)
+    if SILENCE in classes:
+        cut = cut_silence(corpus, silence, classes.index(SILENCE), settings)
         chosen = {split: chosen[split] + cut[split] for split in SPLITS}
     return chosen
 
 
-def order(seed: int, name: str) -> int:
-    """Return a number by which names are drawn: it depends on the seed and the name alone."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:8], "big")
-
-
-def _draw(things: Sequence[T], count: int, name: Callable[[T], str], seed: int) -> list[T]:
-    return sorted(things, key=lambda thing: order(seed, name(thing)))[:count]
+def _label(recordings: Sequence[Recording], classes: Sequence[str], unknown: int, seed: int) -> list[Clip]:
+    """Label recordings; of words that are no class, `unknown` many are drawn."""
+    labels = {name: label for label, name in enumerate(classes)}
+    others = [recording for recording in recordings if recording.word not in labels]
+    drawn = {other.id for other in draw(others, unknown, lambda other: other.id, seed)}
+    return [
+        Clip(
+            id=recording.id,
+            label=labels[recording.word if recording.word in labels else UNKNOWN],
+            speaker=recording.speaker,
+            file=recording.file,
+        )
+        for recording in recordings
+        if recording.word in labels or recording.id in drawn
+    ]
 
 
 def _sides(corpus: Corpus, settings: SpeechCommandsSettings) -> Callable[[Recording], SplitName]:
@@ -113,7 +83,7 @@ def _sides(corpus: Corpus, settings: SpeechCommandsSettings) -> Callable[[Record
     if settings.split == "published":
         return lambda recording: recording.published
     speakers = sorted({recording.speaker for recording in corpus.recordings if recording.word != SILENCE})
-    drawn = _draw(speakers, len(speakers), str, settings.seed)
+    drawn = draw(speakers, len(speakers), str, settings.seed)
     test = _at_least_one(settings.test_share, len(drawn))
     validation = _at_least_one(settings.validation_share, len(drawn))
     if test + validation >= len(drawn):
@@ -130,12 +100,14 @@ def _at_least_one(share: float, count: int) -> int:
     return max(1, round(share * count)) if share else 0
 
 
-def _wanted(corpus: Corpus, classes: Sequence[str]) -> list[Recording]:
-    return [
-        recording
-        for recording in corpus.recordings
-        if recording.word in classes or (UNKNOWN in classes and recording.word != SILENCE)
-    ]
+def _wanted(corpus: Corpus, classes: Sequence[str], settings: SpeechCommandsSettings) -> list[Recording]:
+    """Leave out what no class needs, and, when splitting anew, silence that is cut already."""
+    wanted = set(classes)
+    if UNKNOWN in wanted:
+        wanted |= {recording.word for recording in corpus.recordings if recording.word != SILENCE}
+    if settings.split == "speaker" and corpus.backgrounds:
+        wanted.discard(SILENCE)
+    return [recording for recording in corpus.recordings if recording.word in wanted]
 
 
 def _readable(recordings: list[Recording], settings: SpeechCommandsSettings) -> list[Recording]:
@@ -174,44 +146,3 @@ def _check_classes(corpus: Corpus, recordings: list[Recording], classes: Sequenc
             raise InputError(
                 f"{corpus.name}: no recording of the class {name!r}; add it or change the setting classes"
             )
-
-
-def _cut_silence(
-    corpus: Corpus, wanted: dict[SplitName, int], label: int, settings: SpeechCommandsSettings
-) -> dict[SplitName, list[Clip]]:
-    """Cut the background recordings into seconds: first those of train, then validation, then test.
-
-    No second is in two splits. Where more samples are wanted than there are seconds, one is used again at
-    another volume (both keep the same speaker, so that they stay in one shard).
-    """
-    ends = list(accumulate(wanted[split] for split in SPLITS))
-    seconds: dict[SplitName, list[Clip]] = {split: [] for split in SPLITS}
-    for background in corpus.backgrounds:
-        length = read_header(background.file, strict=settings.sampling_rate == "strict").seconds
-        begin = 0
-        for split, end in zip(SPLITS, ends, strict=True):
-            stop = round(length * end / ends[-1]) if ends[-1] else 0
-            for second in range(begin, stop):
-                name = f"{background.name}@{second}"
-                seconds[split].append(Clip(f"{SILENCE}/{name}", label, name, background.file, second))
-            begin = stop
-    return {split: _repeat(corpus, seconds[split], wanted[split], settings.seed) for split in SPLITS}
-
-
-def _repeat(corpus: Corpus, seconds: list[Clip], count: int, seed: int) -> list[Clip]:
-    if count and not seconds:
-        raise InputError(
-            f"{corpus.name}: the recordings of {BACKGROUND} are too short to cut {count} silences from"
-        )
-    drawn = _draw(seconds, len(seconds), lambda clip: clip.id, seed)
-    clips = []
-    for index in range(count):
-        clip, again = drawn[index % len(drawn)], index // len(drawn)
-        if again:
-            name = f"{clip.id}x{again}"
-            gain = 0.1 + 0.9 * order(seed, name) / 2**64
-            clip = Clip(
-                name, label=clip.label, speaker=clip.speaker, file=clip.file, second=clip.second, gain=gain
-            )
-        clips.append(clip)
-    return sorted(clips, key=lambda clip: clip.id)

@@ -13,9 +13,10 @@ import numpy.typing as npt
 from federation.errors import InputError
 from shard_descriptors.audio import CLIP_LENGTH, as_float, read_clip
 from shard_descriptors.classes import SILENCE, class_names
+from shard_descriptors.clips import Clip
 from shard_descriptors.descriptor import SPLITS, Sample, ShardDescriptor, Split, SplitName
 from shard_descriptors.partition import partition
-from shard_descriptors.selection import Clip, select
+from shard_descriptors.selection import select
 from shard_descriptors.settings import SpeechCommandsSettings, check_settings
 from shard_descriptors.sources import open_corpus
 

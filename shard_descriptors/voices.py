@@ -20,56 +20,16 @@ ACCENTS = (
     "en-us-nyc",
 )
 # The variants that sound like people; robots and whispers are left out.
+# fmt: off
 VARIANTS = (
-    *(
-        "m1",
-        "m2",
-        "m3",
-        "m4",
-        "m5",
-        "m6",
-        "m7",
-        "m8",
-        "f1",
-        "f2",
-        "f3",
-        "f4",
-        "f5",
-        "Alex",
-        "Alicia",
-        "Andrea",
-    ),
-    *(
-        "Andy",
-        "Annie",
-        "Denis",
-        "Diogo",
-        "Gene",
-        "Henrique",
-        "Hugo",
-        "Jacky",
-        "Lee",
-        "Marco",
-        "Michael",
-        "Mike",
-    ),
-    *(
-        "Nguyen",
-        "adam",
-        "anika",
-        "antonio",
-        "aunty",
-        "belinda",
-        "benjamin",
-        "boris",
-        "caleb",
-        "david",
-        "edward",
-    ),
-    *("grandma", "grandpa", "gustave", "ian", "iven", "john", "linda", "marcelo", "max", "michel", "miguel"),
-    *("norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph", "travis"),
-    *("victor", "zac"),
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Alicia",
+    "Andrea", "Andy", "Annie", "Denis", "Diogo", "Gene", "Henrique", "Hugo", "Jacky", "Lee", "Marco",
+    "Michael", "Mike", "Nguyen", "adam", "anika", "antonio", "aunty", "belinda", "benjamin", "boris",
+    "caleb", "david", "edward", "grandma", "grandpa", "gustave", "ian", "iven", "john", "linda", "marcelo",
+    "max", "michel", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro",
+    "shelby", "steph", "travis", "victor", "zac",
 )
+# fmt: on
 
 
 @dataclass(frozen=True)
