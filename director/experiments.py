@@ -295,20 +295,23 @@ class Experiments:
             elif aggregator.stopped:
                 self._end(name, "stopped", "stopped on request")
             else:
-                self._end(name, "finished", "")
+                # Its record has written the end together with the last round.
+                self._tell_the_end(self._row(name))
         self.schedule()
 
     def _end(self, name: str, state: str, reason: str) -> None:
         with self._journal.transaction():
-            row = self._row(name)
             self._journal.update_experiment(name, state=state, reason=reason, ended=time.time())
             self._journal.add_event(name, state, {"reason": reason})
             uploads = self._journal.clear_results(name)
         for blob in self._journal.unreferenced(uploads):
             self._blobs.remove(blob)
+        self._tell_the_end(self._row(name))
+
+    def _tell_the_end(self, row: ExperimentRow) -> None:
         for envoy in [self._envoys[member] for member in row.cohort if member in self._envoys]:
-            envoy.orders.put(pb.Order(stop=name))
-        logger.info("experiment %s: %s%s", name, state, f" ({reason})" if reason else "")
+            envoy.orders.put(pb.Order(stop=row.name))
+        logger.info("experiment %s: %s%s", row.name, row.state, f" ({row.reason})" if row.reason else "")
         self.notify()
 
     def _start_order(self, row: ExperimentRow) -> pb.Order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -76,9 +77,11 @@ class JournalRecord:
         }
         with self._journal.transaction():
             if closed.last:
-                changes["state"] = "finished"
+                changes |= {"state": "finished", "reason": "", "ended": time.time()}
             self._journal.update_experiment(self._experiment, **changes)
             self._journal.add_event(self._experiment, "round_closed", body)
+            if closed.last:
+                self._journal.add_event(self._experiment, "finished", {"reason": ""})
             uploads = self._journal.clear_results(self._experiment)
         for blob in self._journal.unreferenced([*uploads, row.model, row.best_model]):
             self._blobs.remove(blob)

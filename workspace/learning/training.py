@@ -1,7 +1,7 @@
 """The one training loop: engine-free, and the same bits for the same seed, threads and machine.
 
-Nothing outlives a round but the weights: each round starts the optimiser anew (unless the caller carries one on, as
-the central baseline does), seeds every generator, and computes its learning rates from the round's number alone.
+Nothing outlives a round but the weights: each round starts the optimiser anew (unless the caller carries one on,
+as the central baseline does), seeds every generator, and computes its learning rates from its number alone.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ HubId = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Wav2Vec2Overrides:
-    """Keys of ``transformers.Wav2Vec2Config``; one left out stays as the checkpoint, or the library, has it."""
+    """Keys of ``transformers.Wav2Vec2Config``; what is left out stays as the checkpoint has it."""
 
     hidden_size: Size | None = None
     num_hidden_layers: Size | None = None
@@ -31,6 +31,7 @@ class Wav2Vec2Overrides:
     feat_proj_dropout: Share | None = None
     final_dropout: Share | None = None
     layerdrop: Share | None = None
+    initializer_range: Annotated[float, Field(gt=0, le=1)] | None = None
     feat_extract_norm: Literal["group", "layer"] | None = None
     feat_extract_activation: Literal["gelu", "relu", "selu", "gelu_new"] | None = None
     conv_dim: Sizes | None = None

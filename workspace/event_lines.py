@@ -1,0 +1,41 @@
+"""An experiment's events as lines for a person."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+
+class TimedEvent(Protocol):
+    """What is needed of an event."""
+
+    @property
+    def time(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def body(self) -> Any: ...
+
+
+def event_lines(event: TimedEvent) -> Iterator[str]:
+    """Yield a line of time, kind and what happened, and the lines of a traceback if there is one."""
+    when = dt.datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
+    body = dict(event.body)
+    traceback = body.pop("traceback", "")
+    yield f"{when} {event.kind:14} {' '.join(_words(body))}".rstrip()
+    yield from (f"    {line}" for line in traceback.splitlines())
+
+
+def _words(body: dict[str, Any]) -> Iterator[str]:
+    for key, value in body.items():
+        if key == "metrics":
+            nested = value if all(isinstance(v, dict) for v in value.values()) else {"": value}
+            for task, metrics in nested.items():
+                prefix = f"{task}: " if task else ""
+                shown = {k: v for k, v in metrics.items() if k in ("accuracy", "loss", "macro_f1")}
+                yield prefix + " ".join(f"{name}={number:.4f}" for name, number in shown.items())
+        elif isinstance(value, list):
+            yield f"{key}={','.join(map(str, value))}"
+        elif value not in (None, ""):
+            yield f"{key}={value}"
