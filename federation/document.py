@@ -24,6 +24,7 @@ MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_NODES = 50_000
 MAX_SHOWN = 50
+MAX_SEARCHED = 200
 OVERRIDE = "--set"
 
 
@@ -67,10 +68,12 @@ class Problems(InputError):  # noqa: N818
     """All that is wrong with a document, one line each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = sorted(problems, key=lambda problem: (problem.source, problem.line or 0))
+        self.problems = sorted(
+            problems, key=lambda problem: (problem.source, problem.line or 0, problem.where)
+        )
         lines = [str(problem) for problem in self.problems[:MAX_SHOWN]]
         if len(self.problems) > MAX_SHOWN:
-            lines.append(f"and {len(self.problems) - MAX_SHOWN} more problems")
+            lines.append(f"and at least {len(self.problems) - MAX_SHOWN} more problems")
         super().__init__("\n".join(lines))
 
 
@@ -166,9 +169,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     Returns
     -------
     str
-        A clause to append to a message; empty if nothing is known.
+        A clause to append to a message; empty if nothing is known, or too much to search.
     """
     names = sorted(known)
+    if len(names) > MAX_SEARCHED:
+        return ""
     close = difflib.get_close_matches(word[:200], names, n=1)
     if close:
         return f"; did you mean {close[0]}?"
@@ -231,7 +236,7 @@ def parse(text: str, name: str) -> Document:
     except yaml.reader.ReaderError as error:
         document.report((), f"not YAML: {error.reason} at character {error.position}")
     except RecursionError:
-        document.report((), "is nested too deeply")
+        document.problems.append(Problem("", None, "is too large or nested too deeply", name))
     return document
 
 
@@ -260,7 +265,14 @@ class _Reader:
             key, line = key_node.value, key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode) or key_node.tag != _TAG + "str":
                 message = "a key must be text; put it in quotes"
-                document.problems.append(Problem(dotted((*path, shown(key))), line, message, document.name))
+                document.problems.append(
+                    Problem(
+                        dotted((*path, key if isinstance(key, str) else shown(key))),
+                        line,
+                        message,
+                        document.name,
+                    )
+                )
                 continue
             at = (*path, key)
             if key in mapping:

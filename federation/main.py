@@ -30,13 +30,13 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands of all installed packages."""
-        return sorted(self._points())
+        return sorted({*self._points(), *self.commands})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; one that cannot be imported becomes one that says so."""
         point = self._points().get(cmd_name)
         if point is None:
-            return None
+            return super().get_command(ctx, cmd_name)
         try:
             command = point.load()
         except Exception as error:

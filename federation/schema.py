@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -26,10 +28,12 @@ from federation.templates import Kind, known_templates
 __all__ = ["Component", "OfKind", "Problem", "Problems", "check", "load", "plain"]
 
 T = TypeVar("T")
-Check = Callable[[Document], Iterable[Problem]]
+Check = Callable[[Document], Iterator[Problem]]
 
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 TOP = "document"
+# Finding what was meant takes time, and a document may have come from anyone.
+MAX_PROBLEMS = 200
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,14 @@ def check(content: Document, kind: type[T], checks: Iterable[Check] = ()) -> T:
     if content.problems and not isinstance(content.value, dict):
         raise Problems(content.problems)
     problems = {problem.where: problem for problem in content.problems}
-    for problem in (problem for one in checks for problem in one(content)):
-        problems.setdefault(problem.where, problem)
+    for one in checks:
+        for problem in islice(one(content), MAX_PROBLEMS):
+            problems.setdefault(problem.where, problem)
     model, result = _model(cast("Any", kind)), None
     try:
         result = getattr(model.model_validate_json(json.dumps({TOP: content.value}), strict=True), TOP)
     except ValidationError as error:
-        for problem in _merged(_problems(error, content, model)):
+        for problem in _merged(islice(_problems(error, content, model), MAX_PROBLEMS)):
             problems.setdefault(problem.where, problem)
     if problems:
         raise Problems(problems.values())
@@ -164,6 +169,11 @@ def _model(kind: type) -> type[BaseModel]:
     return create_model("Model", __config__=STRICT, **{TOP: (kind, ...)})  # type: ignore[call-overload, no-any-return]
 
 
+@cache
+def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 def _anchored(value: Any, folder: Path) -> Any:
     """Replace relative paths anywhere in a value."""
     if isinstance(value, Path):
@@ -206,9 +216,11 @@ def _message(message: str, value: Any) -> str:
     """Put pydantic's words into ours."""
     if message.startswith("Input should be an object"):
         message = "Input should be a mapping"
-    message = message.replace("Input should be", "must be").replace("a valid ", "a ").replace("array", "list")
-    message = message.replace("a integer", "an integer")
-    return f"{message[:1].lower()}{message[1:]}, not {shown(value)}"
+    message = re.sub(r"^(Input|List|Dictionary|String) should", "must", message).replace(
+        " after validation", ""
+    )
+    message = message.replace("a valid ", "a ").replace("a integer", "an integer").replace("array", "list")
+    return message if ", not " in message else f"{message}, not {shown(value)}"
 
 
 def _merged(problems: Iterable[Problem]) -> Iterator[Problem]:
@@ -219,7 +231,9 @@ def _merged(problems: Iterable[Problem]) -> Iterator[Problem]:
         if known and problem.message not in known.message:
             wanted, _, given = known.message.rpartition(", not ")
             before = wanted if problem.message.endswith(f", not {given}") else known.message
-            problem = dataclasses.replace(known, message=f"{before}, or {problem.message}")
+            problem = dataclasses.replace(
+                known, message=f"{before} or {problem.message.removeprefix('must be ')}"
+            )
         by_place[problem.where] = problem
     yield from by_place.values()
 
@@ -237,7 +251,7 @@ def _path(location: tuple[int | str, ...], content: Document) -> document.Path:
 
 def _keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
     """Find the keys that may stand at a location, by the model's JSON schema."""
-    schema = model.model_json_schema()
+    schema = _json_schema(model)
     definitions = schema.get("$defs", {})
 
     def alternatives(node: Any) -> Iterator[dict[str, Any]]:

@@ -5,13 +5,21 @@ They are read on every floor and where torch is not installed, so nothing here i
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise ValueError(f"must differ, {twice!r} stands twice")
+    return names
 
 
 @dataclass(frozen=True)
@@ -92,13 +100,8 @@ class FederationSettings:
 
     envoys: Count
     dataset: Name
-    classes: Annotated[list[Name], Field(min_length=1, max_length=10_000)]
+    classes: Annotated[list[Name], Field(min_length=1, max_length=10_000), AfterValidator(_distinct)]
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
     metrics: Literal["classification"] = "classification"
     start_from: StartFrom | None = None
-
-    def __post_init__(self) -> None:
-        twice = sorted({name for name in self.classes if self.classes.count(name) > 1})
-        if twice:
-            raise ValueError(f"classes must differ, {', '.join(twice)} stands twice")
