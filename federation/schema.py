@@ -70,11 +70,11 @@ def _component_schema(
         inner: CoreSchema = core_schema.tagged_union_schema(choices, discriminator="experiment")
     else:
         inner = handler.generate_schema(settings)
-        required = any(
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-            for field in dataclasses.fields(settings)
-        )
-        if not required:
+        try:
+            settings()
+        except (TypeError, ValueError):
+            pass  # the settings must be given
+        else:
             inner = core_schema.with_default_schema(inner, default_factory=settings)
     fields = [
         core_schema.dataclass_field("template", core_schema.literal_schema([name])),

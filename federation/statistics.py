@@ -1,8 +1,8 @@
 """The sums that sites send instead of metrics, and the metrics that are derived from them exactly.
 
-A macro F1 or a recall is no average of the sites' own: the confusion counts of all samples must be summed first. So
-sites send sums, sums are added in any grouping, and the metrics come from the total. Needs numpy only: the director
-derives them.
+A macro F1 or a recall is no average of the sites' own: the confusion counts of all samples must be summed first.
+So sites send sums, sums are added in any grouping, and the metrics come from the total. Needs numpy only, since the
+director derives them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def classification(labels: Array, predictions: Array, losses: Array, n_classes: 
     Returns
     -------
     dict of str to numpy.ndarray
-        ``confusion`` (int64, rows are true classes), ``loss_sum`` (float64) and ``samples`` (int64), both scalars.
+        ``confusion`` (int64, rows are true classes), ``loss_sum`` (float64 scalar), ``samples`` (int64 scalar).
     """
     cells = np.asarray(labels, np.int64) * n_classes + np.asarray(predictions, np.int64)
     confusion = np.bincount(cells, minlength=n_classes * n_classes).reshape(n_classes, n_classes)
@@ -45,6 +45,13 @@ def classification(labels: Array, predictions: Array, losses: Array, n_classes: 
         "loss_sum": np.asarray(np.sum(losses, dtype=np.float64)),
         "samples": np.asarray(len(labels), np.int64),
     }
+
+
+def nothing(kind: str, n_classes: int) -> dict[str, Array]:
+    """Return the statistics of no sample: those of a site that holds none for a task."""
+    assert kind == "classification", kind
+    no_sample = np.zeros(0, np.int64)
+    return classification(no_sample, no_sample, np.zeros(0), n_classes)
 
 
 def add(a: Statistics, b: Statistics) -> dict[str, Array]:
@@ -75,7 +82,7 @@ def derive(kind: str, statistics: Statistics, classes: Sequence[str]) -> dict[st
     Returns
     -------
     dict of str to float
-        ``loss``, ``accuracy``, ``macro_f1`` (over the classes that are present or predicted; the others have no F1)
+        ``loss``, ``accuracy``, ``macro_f1`` (over the classes that are present or predicted: others have no F1)
         and ``recall/<class>`` for each class that is present.
 
     Raises
@@ -105,7 +112,7 @@ def check(kind: str, statistics: Statistics, n_classes: int) -> None:
     Raises
     ------
     InputError
-        If a sum is missing, unknown, of a wrong shape or dtype, negative, not finite, or at odds with the others.
+        If a sum is missing, unknown, of a wrong shape or dtype, negative, infinite, or at odds with the others.
     """
     if kind != "classification":
         raise InputError(f"unknown kind of statistics {kind!r}: known is 'classification'")

@@ -303,15 +303,21 @@ initial_tensor_dict, rounds_to_train, callbacks
             return not self._collaborator_task_completed(collaborator_name, task_name, round_number)
 
     def _check_result(self, task_name: str, data_size: int, output: TaskOutput) -> Mapping[str, float]:
-        if not 1 <= data_size <= MAX_DATA_SIZE:
-            raise Refused(f"{task_name}: a sample count of {data_size} is not possible")
         trains = self.assigner.tasks[task_name]["function"] == "train_task"
+        # A site may hold no validation samples, but an update of no sample has no weight.
+        if not int(trains) <= data_size <= MAX_DATA_SIZE:
+            raise Refused(f"{task_name}: a sample count of {data_size} is not possible")
         check_update(output.tensors, self.expected if trains else {})
         try:
             sums.check(self.metrics_kind, output.statistics, len(self.classes))
         except InputError as error:
             raise Refused(f"{task_name}: {error}") from error
-        return sums.derive(self.metrics_kind, output.statistics, self.classes)
+        if int(output.statistics["samples"]) != data_size:
+            raise Refused(f"{task_name}: {data_size} samples are said, {int(output.statistics['samples'])} counted")
+        return self._derive(output.statistics)
+
+    def _derive(self, statistics: Tensors) -> dict[str, float]:
+        return sums.derive(self.metrics_kind, statistics, self.classes) if int(statistics["samples"]) else {}
 
     def _straggler_cutoff_time_elapsed(self) -> None:
         with self.lock:
@@ -339,7 +345,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         total = results[0].statistics
         for output in results[1:]:
             total = sums.add(total, output.statistics)
-        return sums.derive(self.metrics_kind, total, self.classes)
+        return self._derive(total)
 
     def _aggregate(self, task_name: str) -> Tensors:
         """Aggregate the tensors of a training task; weights are the sites' sample counts."""

@@ -73,6 +73,7 @@ def build_collaborator(plan: CheckedPlan, shard: Any, client: AggregatorClient, 
         rounds=plan.aggregator.rounds_to_train,
         seed=plan.federation.seed,
         torch_threads=plan.federation.torch_threads,
+        metrics=plan.federation.metrics,
         site=site,
     )
     collaborator: Collaborator = openfl_plan.get_collaborator(site.name, client=client)

@@ -15,6 +15,7 @@ from openfl.utilities import TensorKey
 
 from federation.engine.build import Site
 from federation.errors import Refused
+from federation.statistics import nothing
 from federation.tensors import Array, Tensors
 from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint, load_exchanged
 from workspace.learning.initial import build_initial
@@ -34,7 +35,7 @@ class FineTuning(TaskRunner):
         Serves the shard's splits.
     experiment
         The name of the recipe.
-    classes, rounds, seed, torch_threads
+    classes, rounds, seed, torch_threads, metrics
         Of the plan.
     site
         Where this runs.
@@ -55,6 +56,7 @@ class FineTuning(TaskRunner):
         rounds: int,
         seed: int,
         torch_threads: int,
+        metrics: str,
         site: Site,
         **settings: Any,
     ) -> None:
@@ -65,6 +67,7 @@ class FineTuning(TaskRunner):
             )
         torch.set_num_threads(torch_threads)
         self.site = site
+        self.metrics = metrics
         self.seed = seed
         self.rounds = rounds
         self.device = torch.device(site.device)
@@ -112,10 +115,11 @@ class FineTuning(TaskRunner):
         self, col_name: str, round_num: int, input_tensor_dict: Tensors, **kwargs: Any
     ) -> tuple[dict[Any, Array], dict[Any, Array]]:
         """Measure a model on the shard's validation samples; send the sums."""
+        split = self.data_loader.get_valid_loader()
+        if len(split) == 0:
+            return _statistics(nothing(self.metrics, len(self.recipe.classes)), col_name, round_num), {}
         load_exchanged(self.model, input_tensor_dict)
-        statistics = evaluate(
-            self.recipe, self.model, self.data_loader.get_valid_loader(), self.settings, device=self.device
-        )
+        statistics = evaluate(self.recipe, self.model, split, self.settings, device=self.device)
         return _statistics(statistics, col_name, round_num), {}
 
     def _check_frozen(self, expected: str | None) -> None:
