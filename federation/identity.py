@@ -155,7 +155,7 @@ def identity_of(context: grpc.ServicerContext) -> Identity:
             raise Refused(
                 f"{identity} at {_peer(context)}: its certificate {reason}; make it anew with `fed certify`"
             )
-    elif _is_loopback_peer(context.peer()):
+    elif is_loopback_peer(context.peer()):
         metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
         identity = Identity(str(metadata.get(NAME_KEY, "")), str(metadata.get(ROLE_KEY, "")))
     else:
@@ -270,6 +270,11 @@ def split_address(address: str) -> tuple[str, int]:
     return bare, int(port)
 
 
+def is_loopback_peer(peer: str) -> bool:
+    """Tell whether a peer, as gRPC names it, calls from this machine."""
+    return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
+
+
 class _CallDetails(NamedTuple):
     method: str
     timeout: float | None
@@ -317,10 +322,6 @@ def _invalid_now(certificate: x509.Certificate) -> str:
             f"is not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC; is the clock right?"
         )
     return ""
-
-
-def _is_loopback_peer(peer: str) -> bool:
-    return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
 
 
 def _peer(context: grpc.ServicerContext) -> str:

@@ -73,3 +73,6 @@ class _LazyFile(RotatingFileHandler):
         Path(self.baseFilename).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self.baseFilename, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
         return super()._open()
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave out a line that cannot be written: what went wrong is said elsewhere, and must not be buried."""
