@@ -57,7 +57,9 @@ class BlobStore:
         self.path(sha256)
         found, length = self._write(_limited(pieces, size), expected=sha256)
         if length != size or found != sha256:
-            raise Refused(f"{length} bytes with SHA-256 {found[:12]} arrived, {size} with {sha256[:12]} were announced")
+            raise Refused(
+                f"{length} bytes with SHA-256 {found[:12]} arrived, {size} with {sha256[:12]} were announced"
+            )
         return found
 
     def open(self, sha256: str) -> Tensors:

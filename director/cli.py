@@ -11,8 +11,12 @@ def director() -> None:
 
 
 @director.command()
-@click.option("-c", "--config", "path", default="director_config.yaml", show_default=True, help="The director's config.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the config.")
+@click.option(
+    "-c", "--config", "path", default="director_config.yaml", show_default=True, help="The director's config."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the config."
+)
 @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
 def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     """Start a director and keep it running until SIGTERM or Ctrl-C."""

@@ -62,7 +62,9 @@ class Experiments:
         The largest initial model that is accepted.
     """
 
-    def __init__(self, journal: Journal, blobs: BlobStore, environment: Environment, max_model_bytes: int) -> None:
+    def __init__(
+        self, journal: Journal, blobs: BlobStore, environment: Environment, max_model_bytes: int
+    ) -> None:
         self._journal = journal
         self._blobs = blobs
         self._environment = environment
@@ -90,7 +92,9 @@ class Experiments:
             for experiment, aggregator in self._live.items():
                 if name in aggregator.authorized_cols:
                     envoy.orders.put(self._start_order(self._row(experiment)))
-        logger.info("envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices))
+        logger.info(
+            "envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices)
+        )
         self.schedule()
         return envoy
 
@@ -114,7 +118,9 @@ class Experiments:
         if (row := self._journal.experiment_of_submission(submission.id)) is not None:
             return row
         if not _NAME.fullmatch(submission.name) or not 8 <= len(submission.id) <= 64:
-            raise InputError(f"{submission.name[:80]!r} cannot name an experiment: use a-z, 0-9, '_', '-', '.'")
+            raise InputError(
+                f"{submission.name[:80]!r} cannot name an experiment: use a-z, 0-9, '_', '-', '.'"
+            )
         plan = plan_from_json(submission.plan, submission.name)
         if submission.version != self._environment.version:
             raise Refused(
@@ -122,7 +128,9 @@ class Experiments:
                 "install the same"
             )
         if not 0 < submission.blob.size <= self._max_model_bytes:
-            raise Refused(f"a model of {submission.blob.size} bytes; this director takes up to {self._max_model_bytes}")
+            raise Refused(
+                f"a model of {submission.blob.size} bytes; this director takes up to {self._max_model_bytes}"
+            )
         model = self._blobs.receive(pieces, submission.blob.sha256, submission.blob.size)
         tensors = self._blobs.open(model)
         if not tensors or not all(all_finite(value) for value in tensors.values()):
@@ -317,7 +325,10 @@ class Experiments:
     def _start_order(self, row: ExperimentRow) -> pb.Order:
         return pb.Order(
             start=pb.Start(
-                experiment=row.name, plan=row.plan, frozen_fingerprint=row.frozen_fingerprint, code_hash=row.code_hash
+                experiment=row.name,
+                plan=row.plan,
+                frozen_fingerprint=row.frozen_fingerprint,
+                code_hash=row.code_hash,
             )
         )
 

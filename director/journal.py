@@ -116,7 +116,9 @@ class Journal:
 
     def add_experiment(self, row: ExperimentRow) -> None:
         """Write a new experiment."""
-        values = [json.dumps(v) if isinstance(v, tuple) else v for v in (getattr(row, f.name) for f in fields(row))]
+        values = [
+            json.dumps(v) if isinstance(v, tuple) else v for v in (getattr(row, f.name) for f in fields(row))
+        ]
         with self.transaction():
             self._connection.execute(
                 f"INSERT INTO experiments ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values
@@ -135,7 +137,9 @@ class Journal:
     def experiments(self) -> list[ExperimentRow]:
         """Return all experiments, oldest first."""
         with self._lock:
-            rows = self._connection.execute(f"SELECT {_COLUMNS} FROM experiments ORDER BY created, name").fetchall()
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM experiments ORDER BY created, name"
+            ).fetchall()
         return [_experiment(row) for row in rows]
 
     def experiment(self, name: str) -> ExperimentRow | None:
@@ -205,7 +209,9 @@ class Journal:
 
     def _one(self, column: str, value: str) -> ExperimentRow | None:
         with self._lock:
-            row = self._connection.execute(f"SELECT {_COLUMNS} FROM experiments WHERE {column} = ?", (value,)).fetchone()
+            row = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM experiments WHERE {column} = ?", (value,)
+            ).fetchone()
         return _experiment(row) if row else None
 
 

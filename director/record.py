@@ -25,7 +25,9 @@ class JournalRecord:
         Called after each write, so that watchers look again.
     """
 
-    def __init__(self, experiment: str, journal: Journal, blobs: BlobStore, notify: Callable[[], None]) -> None:
+    def __init__(
+        self, experiment: str, journal: Journal, blobs: BlobStore, notify: Callable[[], None]
+    ) -> None:
         self._experiment = experiment
         self._journal = journal
         self._blobs = blobs

@@ -57,7 +57,9 @@ class Director:
         self._lock_file = _lock(config)
         self._journal = Journal(config.state / "journal.sqlite")
         blobs = BlobStore(config.state / "blobs")
-        self._experiments = Experiments(self._journal, blobs, environment(), int(config.max_model_gib * (1 << 30)))
+        self._experiments = Experiments(
+            self._journal, blobs, environment(), int(config.max_model_gib * (1 << 30))
+        )
         self._server = grpc.server(ThreadPoolExecutor(config.threads, "call"), options=OPTIONS)
         rpc.add_DirectorServicer_to_server(DirectorService(self._experiments, blobs), self._server)
         port = listen(self._server, config.listen, credentials)
@@ -91,5 +93,7 @@ def _lock(config: DirectorConfig) -> IO[str]:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise InputError(f"state: another director is using {config.state}; stop it or choose another folder") from error
+        raise InputError(
+            f"state: another director is using {config.state}; stop it or choose another folder"
+        ) from error
     return file

@@ -64,7 +64,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         aggregator = self._experiments.live(_experiment_of(context))
         if aggregator is None:
             return pb.Tasks(quit=True)
-        tasks, round_number, _, time_to_quit = aggregator.get_tasks(name, wait=max(0.0, min(request.wait, 60.0)))
+        tasks, round_number, _, time_to_quit = aggregator.get_tasks(
+            name, wait=max(0.0, min(request.wait, 60.0))
+        )
         return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit)
 
     @streaming
@@ -148,7 +150,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """Take in a plan and its initial model."""
         identity = require_role(context, "workspace")
         submission = next(request).submission
-        return _message(self._experiments.submit(submission, (chunk.data for chunk in request), identity.name))
+        return _message(
+            self._experiments.submit(submission, (chunk.data for chunk in request), identity.name)
+        )
 
     @streaming
     def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Event]:  # noqa: N802
@@ -177,7 +181,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             raise Refused(f"{envoy} is not in the cohort of experiment {experiment}")
         return aggregator
 
-    def _receive(self, aggregator: Aggregator, info: pb.ResultInfo, chunks: Iterator[pb.ResultChunk]) -> TaskOutput:
+    def _receive(
+        self, aggregator: Aggregator, info: pb.ResultInfo, chunks: Iterator[pb.ResultChunk]
+    ) -> TaskOutput:
         if len(info.statistics) > MAX_STATISTICS_BYTES:
             raise Refused("the statistics are too large")
         statistics = unpack(info.statistics)
@@ -185,7 +191,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             return TaskOutput({}, statistics)
         limit = aggregator.model_bytes + HEADER_ROOM
         if info.blob.size > limit:
-            raise Refused(f"an update of {info.blob.size} bytes, where the model has {aggregator.model_bytes}")
+            raise Refused(
+                f"an update of {info.blob.size} bytes, where the model has {aggregator.model_bytes}"
+            )
         sha256 = self._blobs.receive((chunk.data for chunk in chunks), info.blob.sha256, info.blob.size)
         return TaskOutput(self._blobs.open(sha256), statistics, sha256)
 

@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
 import grpc
 
@@ -50,10 +51,12 @@ class Agent:
     def __init__(self, config: EnvoyConfig, devices: Sequence[pb.Device], insecure: bool = False) -> None:
         self._config = config
         self._devices = list(devices)
-        self._connection = Connection(config.director, config.name, None if insecure else str(config.certificates))
+        self._connection = Connection(
+            config.director, config.name, None if insecure else str(config.certificates)
+        )
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._call: grpc.Call | None = None
+        self._call: Any = None
         self._workers: dict[str, subprocess.Popen[str]] = {}
         self._ended: set[str] = set()
         self._free = [device.name for device in devices]
@@ -79,7 +82,11 @@ class Agent:
                         break
                     for order in self._call:
                         if order.HasField("connected"):
-                            logger.info("connected to the director at %s as %s", self._config.director, self._config.name)
+                            logger.info(
+                                "connected to the director at %s as %s",
+                                self._config.director,
+                                self._config.name,
+                            )
                             backoff.reset()
                             away = False
                         self._obey(order)
@@ -107,7 +114,12 @@ class Agent:
         shard = open_shard(self._config.shard_descriptor)
         known = environment()
         samples = {split: len(shard.split(split)) for split in ("train", "validation", "test")}
-        logger.info("%s: %s, %s", self._config.name, shard.dataset, ", ".join(f"{n} {split}" for split, n in samples.items()))
+        logger.info(
+            "%s: %s, %s",
+            self._config.name,
+            shard.dataset,
+            ", ".join(f"{n} {split}" for split, n in samples.items()),
+        )
         return pb.Announcement(
             version=known.version,
             code_hash=known.code_hash,
@@ -156,7 +168,9 @@ class Agent:
                     break
                 logger.warning("experiment %s: its process was killed by signal %d", name, -code)
                 if attempt == RESTARTS:
-                    self._report_failure(name, f"its process was killed by signal {-code}, {1 + RESTARTS} times")
+                    self._report_failure(
+                        name, f"its process was killed by signal {-code}, {1 + RESTARTS} times"
+                    )
             logger.info("experiment %s: has ended here", name)
         except Exception as error:
             logger.exception("experiment %s cannot run here", name)
@@ -178,7 +192,9 @@ class Agent:
             checkpoints=dict(self._config.checkpoints),
             log_level=self._config.log_level,
         )
-        worker = subprocess.Popen([sys.executable, "-m", "envoy.worker"], stdin=subprocess.PIPE, text=True, env=os.environ)
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "envoy.worker"], stdin=subprocess.PIPE, text=True, env=os.environ
+        )
         with self._lock:
             self._workers[start.experiment] = worker
             stopping = self._stop.is_set() or start.experiment in self._ended
@@ -194,9 +210,13 @@ class Agent:
         metadata = ((EXPERIMENT_KEY, experiment),)
         try:
             with self._connection.open() as channel:
-                rpc.DirectorStub(channel).ReportFailure(pb.Failure(reason=reason), metadata=metadata, timeout=30)
+                rpc.DirectorStub(channel).ReportFailure(
+                    pb.Failure(reason=reason), metadata=metadata, timeout=30
+                )
         except grpc.RpcError as error:
-            logger.error("experiment %s: %s; the director could not be told: %s", experiment, reason, error.code())
+            logger.error(
+                "experiment %s: %s; the director could not be told: %s", experiment, reason, error.code()
+            )
 
     def _stop_workers(self) -> None:
         with self._lock:

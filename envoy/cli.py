@@ -11,8 +11,12 @@ def envoy() -> None:
 
 
 @envoy.command()
-@click.option("-c", "--config", "path", default="envoy_config.yaml", show_default=True, help="The envoy's config.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the config.")
+@click.option(
+    "-c", "--config", "path", default="envoy_config.yaml", show_default=True, help="The envoy's config."
+)
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the config."
+)
 @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
 def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     """Start an envoy and keep it running until SIGTERM or Ctrl-C."""

@@ -34,7 +34,9 @@ class GrpcAggregatorClient:
         Seconds to keep trying while the director does not answer.
     """
 
-    def __init__(self, channel: grpc.Channel, address: str, experiment: str, patience: float = math.inf) -> None:
+    def __init__(
+        self, channel: grpc.Channel, address: str, experiment: str, patience: float = math.inf
+    ) -> None:
         self._stub = rpc.DirectorStub(channel)
         self._address = address
         self._metadata = ((EXPERIMENT_KEY, experiment),)
@@ -54,9 +56,13 @@ class GrpcAggregatorClient:
 
     def get_model(self, round_number: int) -> Tensors:
         """Download the model that a round starts from."""
-        return retrying(lambda: self._download(round_number), self._address, patience=self._patience, stop=self._stop)
+        return retrying(
+            lambda: self._download(round_number), self._address, patience=self._patience, stop=self._stop
+        )
 
-    def send_local_task_results(self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput) -> bool:
+    def send_local_task_results(
+        self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+    ) -> bool:
         """Upload a task's result; sending it twice counts it once."""
         size = sum(len(piece) for piece in chunks(named_tensors.tensors)) if named_tensors.tensors else 0
         info = pb.ResultInfo(
@@ -85,7 +91,9 @@ class GrpcAggregatorClient:
         """Tell the director that this envoy cannot go on with the experiment."""
         failure = pb.Failure(reason=reason, traceback=traceback)
         retrying(
-            lambda: self._stub.ReportFailure(failure, metadata=self._metadata, timeout=30), self._address, patience=60
+            lambda: self._stub.ReportFailure(failure, metadata=self._metadata, timeout=30),
+            self._address,
+            patience=60,
         )
 
     def _download(self, round_number: int) -> Tensors:

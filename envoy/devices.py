@@ -51,18 +51,28 @@ def find_devices(wanted: str | Sequence[str]) -> list[pb.Device]:
 
 
 def _gpus() -> list[pb.Device]:
-    answer = subprocess.run([sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=300, check=False)
+    answer = subprocess.run(
+        [sys.executable, "-c", _ASK_TORCH], capture_output=True, text=True, timeout=300, check=False
+    )
     if answer.returncode != 0:
         last = (answer.stderr.strip().splitlines() or ["no output"])[-1]
-        raise InputError(f"torch cannot be asked for GPUs ({last}); install the extra: pip install 'speech-federation[envoy]'")
-    return [pb.Device(name=name, model=model, memory=memory) for name, model, memory in json.loads(answer.stdout)]
+        raise InputError(
+            f"torch cannot be asked for GPUs ({last}); install the extra: pip install 'speech-federation[envoy]'"
+        )
+    return [
+        pb.Device(name=name, model=model, memory=memory) for name, model, memory in json.loads(answer.stdout)
+    ]
 
 
 def _cpu() -> pb.Device:
     model = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.partition(":")[2].strip()
+            for line in info.read_text().splitlines()
+            if line.startswith("model name")
+        ]
         model = names[0] if names else model
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return pb.Device(name="cpu", model=f"{model}, {os.cpu_count()} cores", memory=memory)

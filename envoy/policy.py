@@ -13,9 +13,16 @@ from federation.templates import known_templates
 def permitted_experiments(policy: SitePolicy) -> list[str]:
     """Return the experiments that may run here."""
     installed = sorted(
-        name for template in known_templates().values() if isinstance(template.settings, dict) for name in template.settings
+        name
+        for template in known_templates().values()
+        if isinstance(template.settings, dict)
+        for name in template.settings
     )
-    return installed if policy.experiments is None else [name for name in installed if name in policy.experiments]
+    return (
+        installed
+        if policy.experiments is None
+        else [name for name in installed if name in policy.experiments]
+    )
 
 
 def refusal(policy: SitePolicy, plan: CheckedPlan) -> str | None:

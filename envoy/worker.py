@@ -54,7 +54,9 @@ def work(order: WorkOrder) -> None:
         except Exception as error:
             reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
             logger.exception("experiment %s: %s", order.experiment, reason)
-            client.report_failure(reason.splitlines()[0] if reason else type(error).__name__, traceback.format_exc())
+            client.report_failure(
+                reason.splitlines()[0] if reason else type(error).__name__, traceback.format_exc()
+            )
             raise
 
 

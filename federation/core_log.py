@@ -1,4 +1,4 @@
-"""Put into words what gRPC's core has to say of refused connections.
+"""Put into words what gRPC's core has to say of connections that were refused.
 
 A caller whose certificate another authority has signed fails in the TLS handshake, inside gRPC's core, which
 tells nobody but file descriptor 2. The director reads that descriptor while it serves: handshake lines become
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,32 @@ _REASONS = {
     "TLSV1_ALERT_UNKNOWN_CA": "it does not trust this director's authority",
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not trust this director's certificate",
 }
+
+_HINTS = {
+    "is not in peer certificate": "its certificate does not name this host; `fed certify director --host` adds it",
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by our authority, or expired",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS (was it started with --insecure?)",
+    "Connection refused": "nothing listens there",
+    "DNS resolution failed": "there is no such host",
+    "Socket closed": "it hung up; if it refuses our certificate, its log says why",
+    "Connection reset": "it hung up; if it refuses our certificate, its log says why",
+}
+
+
+def explain(details: str) -> str:
+    """Put into words why a call did not reach the director.
+
+    Parameters
+    ----------
+    details : str
+        What gRPC says of a call that ended as unavailable.
+
+    Returns
+    -------
+    str
+        A clause to append to a message; empty if the cause is not known.
+    """
+    return next((hint for mark, hint in _HINTS.items() if mark in details), "")
 
 
 class _Refusals:
@@ -93,5 +119,6 @@ def _read(reading: int, passed_on: int) -> None:
             if found:
                 refusals.report(found[1] or "")
             elif _NOISE not in line:
-                os.write(passed_on, line.encode())
+                with suppress(OSError):
+                    os.write(passed_on, line.encode())
     os.close(passed_on)

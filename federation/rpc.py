@@ -63,14 +63,18 @@ def streaming(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[A
 
 def _abort(context: grpc.ServicerContext, what: str, error: Exception) -> NoReturn:
     if isinstance(error, FederationError):
-        status = next((status for kind, status in _STATUS if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
+        status = next(
+            (status for kind, status in _STATUS if isinstance(error, kind)), grpc.StatusCode.INTERNAL
+        )
         logger.log(logging.DEBUG if isinstance(error, StaleRound) else logging.WARNING, "%s: %s", what, error)
         context.abort(status, str(error))
     # `abort` of a check inside the handler raises a bare Exception: its status is set already.
-    if context.code() is not None:
+    if getattr(context, "code", lambda: None)() is not None:
         raise error
     logger.exception("%s failed", what)
-    context.abort(grpc.StatusCode.INTERNAL, f"{what} failed in the director: {type(error).__name__}; its log has more")
+    context.abort(
+        grpc.StatusCode.INTERNAL, f"{what} failed in the director: {type(error).__name__}; its log has more"
+    )
     raise AssertionError("abort returns never")
 
 
@@ -115,7 +119,9 @@ class Backoff:
         return pause * (0.5 + random.random() / 2)
 
 
-def retrying(function: Callable[[], T], address: str, *, patience: float, stop: threading.Event | None = None) -> T:
+def retrying(
+    function: Callable[[], T], address: str, *, patience: float, stop: threading.Event | None = None
+) -> T:
     """Repeat a call while its failure may pass, for up to ``patience`` seconds.
 
     Raises

@@ -165,7 +165,9 @@ def _rank(name: str, value: Array) -> int:
     """Rank a dtype as the safetensors library orders them, so that our bytes equal its bytes."""
     code = _CODES.get(_little_endian(value.dtype))
     if code is None:
-        raise InputError(f"tensor {name!r}: dtype {value.dtype} cannot travel; use one of {', '.join(_DTYPES)}")
+        raise InputError(
+            f"tensor {name!r}: dtype {value.dtype} cannot travel; use one of {', '.join(_DTYPES)}"
+        )
     return _LIBRARY_ORDER.index(code)
 
 
@@ -181,7 +183,12 @@ def _parse(buffer: Array, what: str) -> dict[str, Array]:
     try:
         header = json.loads(buffer[8 : 8 + length].tobytes())
         entries = [
-            (str(name), _DTYPES[entry["dtype"]], [int(n) for n in entry["shape"]], [int(n) for n in entry["data_offsets"]])
+            (
+                str(name),
+                _DTYPES[entry["dtype"]],
+                [int(n) for n in entry["shape"]],
+                [int(n) for n in entry["data_offsets"]],
+            )
             for name, entry in header.items()
             if name != "__metadata__"
         ]
@@ -199,7 +206,9 @@ def _parse(buffer: Array, what: str) -> dict[str, Array]:
         # A header of odd length (another writer's) may leave the data unaligned for a view.
         piece = data[start:end]
         aligned = piece.ctypes.data % dtype.itemsize == 0 if piece.size else True
-        tensors[name] = (piece.view(dtype) if aligned else np.frombuffer(piece.tobytes(), dtype)).reshape(shape)
+        tensors[name] = (piece.view(dtype) if aligned else np.frombuffer(piece.tobytes(), dtype)).reshape(
+            shape
+        )
         end_of_last = end
     if end_of_last != data.size:
         raise bad("bytes are left over after the last tensor")

@@ -64,7 +64,13 @@ TINY_PLAN: dict[str, Any] = {
         },
     },
     "federation": {
-        "settings": {"envoys": 2, "dataset": "speech_commands", "classes": WORDS, "seed": 7, "torch_threads": 1}
+        "settings": {
+            "envoys": 2,
+            "dataset": "speech_commands",
+            "classes": WORDS,
+            "seed": 7,
+            "torch_threads": 1,
+        }
     },
 }
 
@@ -205,7 +211,15 @@ class Deployment:
             "FED_CERTIFICATES": str(self.certificates),
         }
         done = subprocess.run(
-            [*FED, *arguments], cwd=self.folder, env=env, capture_output=True, text=True, timeout=DEADLINE, check=False
+            [*FED, *arguments],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
         )
-        assert done.returncode == code, f"fed {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == code, (
+            f"fed {' '.join(arguments)}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        )
         return done.stdout if code == 0 else done.stderr

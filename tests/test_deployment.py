@@ -157,9 +157,11 @@ def test_a_site_that_fails_is_named_and_the_next_experiment_is_not_harmed(
 ) -> None:
     with two_envoys.federation() as federation:
         wild = federation.submit(
-            plan_file, ["task_runner.settings.learning_rate=1e30", "task_runner.settings.max_grad_norm=1e30"], name="wild"
+            plan_file,
+            ["task_runner.settings.learning_rate=1e30", "task_runner.settings.epochs=4"],
+            name="wild",
         )
-        with pytest.raises(ExperimentFailed, match="(north|south) failed: .*learning_rate"):
+        with pytest.raises(ExperimentFailed, match=r"(north|south) failed: .*learning_rate"):
             wild.watch(show=False)
         failed = [e for e in wild.events() if e.kind == "envoy_failed"]
         assert failed, "the failure is reported"
@@ -169,7 +171,9 @@ def test_a_site_that_fails_is_named_and_the_next_experiment_is_not_harmed(
         assert after.watch(show=False).state == "finished"
 
 
-def test_a_plan_starts_from_the_result_of_an_earlier_experiment(two_envoys: Deployment, plan_file: Path) -> None:
+def test_a_plan_starts_from_the_result_of_an_earlier_experiment(
+    two_envoys: Deployment, plan_file: Path
+) -> None:
     one_round = ["aggregator.settings.rounds_to_train=1"]
     with two_envoys.federation() as federation:
         earlier = federation.submit(plan_file, one_round, name="earlier")
@@ -178,9 +182,7 @@ def test_a_plan_starts_from_the_result_of_an_earlier_experiment(two_envoys: Depl
         later = federation.submit(plan_file, [*one_round, start], name="later")
         assert later.info().state in ("queued", "running")
         first_round = next(e for e in later.events(follow=True) if e.kind == "round_closed")
-        validated = next(
-            e for e in earlier.events() if e.kind == "round_closed" and e.body["round"] == 1
-        )
+        validated = next(e for e in earlier.events() if e.kind == "round_closed" and e.body["round"] == 1)
         assert (
             first_round.body["metrics"]["aggregated_model_validation"]
             == validated.body["metrics"]["aggregated_model_validation"]
@@ -211,5 +213,7 @@ def test_a_second_envoy_is_a_copy_with_another_name(deployment: Deployment, spee
     write_yaml(second / "envoy_config.yaml", config)
     envoy = deployment.start("envoy", "start", "-c", str(second / "envoy_config.yaml"))
     envoy.wait_for("connected to the director at .* as envoy_two")
-    assert (deployment.folder / "envoys" / "envoy_two" / "envoy.log").is_file(), "its state is keyed by its name"
+    assert (deployment.folder / "envoys" / "envoy_two" / "envoy.log").is_file(), (
+        "its state is keyed by its name"
+    )
     assert {p.name for p in second.iterdir()} == {"envoy_config.yaml", "start_envoy.sh"}

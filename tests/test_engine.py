@@ -80,7 +80,9 @@ def test_rounds_turn_when_all_have_reported_and_the_last_aggregate_is_validated(
     assert aggregator.round_number == 1
     assert aggregator.get_model(1)["a"].tolist() == [[2.0] * 3] * 2
     run_round(aggregator, {"north": 5.0, "south": 7.0})
-    assert aggregator.get_tasks("north") == ([VALIDATE], 2, 0, False), "only the validation of the last aggregate is left"
+    assert aggregator.get_tasks("north") == ([VALIDATE], 2, 0, False), (
+        "only the validation of the last aggregate is left"
+    )
     run_round(aggregator, {"north": 0.0, "south": 0.0})
     assert aggregator.finished
     assert aggregator.get_tasks("north")[3], "time to quit"
@@ -90,14 +92,18 @@ def test_rounds_turn_when_all_have_reported_and_the_last_aggregate_is_validated(
 
 def test_an_average_is_weighted_by_samples_and_does_not_depend_on_who_comes_first(plan: CheckedPlan) -> None:
     rng = np.random.default_rng(0)
-    updates = {n: {k: rng.normal(size=v.shape).astype(np.float32) for k, v in MODEL.items()} for n in ("x", "y", "z")}
+    updates = {
+        n: {k: rng.normal(size=v.shape).astype(np.float32) for k, v in MODEL.items()} for n in ("x", "y", "z")
+    }
     sizes = {"x": 10, "y": 31, "z": 7}
     models = []
     for order in (("x", "y", "z"), ("z", "x", "y")):
         aggregator, _ = opened(plan, order)
         for name in order:
             for task in aggregator.get_tasks(name)[0] or []:
-                done = TaskOutput(updates[name] if task == TRAIN else {}, output(samples=sizes[name]).statistics)
+                done = TaskOutput(
+                    updates[name] if task == TRAIN else {}, output(samples=sizes[name]).statistics
+                )
                 aggregator.send_local_task_results(name, 0, task, sizes[name], done)
         models.append(aggregator.get_model(1))
     expected = sum(updates[n]["a"].astype(np.float64) * sizes[n] for n in updates) / sum(sizes.values())
@@ -137,7 +143,9 @@ def test_a_bad_update_is_refused_before_it_is_recorded(plan: CheckedPlan, reason
         ("wipe", 10, output(), "was not assigned"),
     ],
 )
-def test_other_results_that_cannot_be(plan: CheckedPlan, task: str, size: int, done: TaskOutput, reason: str) -> None:
+def test_other_results_that_cannot_be(
+    plan: CheckedPlan, task: str, size: int, done: TaskOutput, reason: str
+) -> None:
     aggregator, notes = opened(plan)
     with pytest.raises(Refused, match=reason):
         aggregator.send_local_task_results("north", 0, task, size, done)
@@ -156,7 +164,7 @@ def test_a_site_without_validation_samples_counts_for_nothing_there(plan: Checke
 
 
 def test_a_stranger_is_refused_and_a_late_or_repeated_result_does_not_count(plan: CheckedPlan) -> None:
-    aggregator, notes = opened(plan)
+    aggregator, _ = opened(plan)
     with pytest.raises(Refused, match="not in the cohort"):
         aggregator.send_local_task_results("east", 0, TRAIN, 10, output(1.0))
     assert aggregator.send_local_task_results("north", 0, TRAIN, 10, output(1.0))
@@ -198,7 +206,9 @@ def test_whoever_waits_for_tasks_is_woken_when_the_round_turns(plan: CheckedPlan
     assert answers == [([VALIDATE, TRAIN, TUNED], 1, 0, False)]
 
 
-def test_the_best_model_is_chosen_by_the_plans_metric_and_ties_go_to_the_earlier_round(plan: CheckedPlan) -> None:
+def test_the_best_model_is_chosen_by_the_plans_metric_and_ties_go_to_the_earlier_round(
+    plan: CheckedPlan,
+) -> None:
     aggregator, notes = opened(plan)
     for right in (5, 8, 8):
         run_round(aggregator, {"north": 1.0, "south": 1.0}, right=right)
@@ -208,9 +218,13 @@ def test_the_best_model_is_chosen_by_the_plans_metric_and_ties_go_to_the_earlier
 
 
 @pytest.mark.parametrize("rule", ["Median", "GeometricMedian"])
-def test_openfls_other_aggregation_functions_work(tmp_path: Path, tiny_plan: dict[str, Any], rule: str) -> None:
+def test_openfls_other_aggregation_functions_work(
+    tmp_path: Path, tiny_plan: dict[str, Any], rule: str
+) -> None:
     tiny_plan["federation"]["settings"]["classes"] = ["yes", "no"]
-    tiny_plan["tasks"][TRAIN]["aggregation_type"] = {"template": f"openfl.interface.aggregation_functions.{rule}"}
+    tiny_plan["tasks"][TRAIN]["aggregation_type"] = {
+        "template": f"openfl.interface.aggregation_functions.{rule}"
+    }
     plan = load_plan(write_yaml(tmp_path / "plan.yaml", tiny_plan))
     aggregator, _ = opened(plan, ("x", "y", "z"))
     run_round(aggregator, {"x": 1.0, "y": 2.0, "z": 2.0})
@@ -234,7 +248,9 @@ def test_openfls_straggler_policies_work(tmp_path: Path, tiny_plan: dict[str, An
     assert ("stragglers", {"round": 0, "envoys": ["south"]}) in notes.events
 
 
-def test_a_percentage_of_the_cohort_is_enough_under_that_policy(tmp_path: Path, tiny_plan: dict[str, Any]) -> None:
+def test_a_percentage_of_the_cohort_is_enough_under_that_policy(
+    tmp_path: Path, tiny_plan: dict[str, Any]
+) -> None:
     tiny_plan["federation"]["settings"]["classes"] = ["yes", "no"]
     tiny_plan["straggler_handling_policy"] = {
         "template": "openfl.component.PercentagePolicy",
@@ -251,7 +267,10 @@ def test_groups_of_tasks_are_drawn_by_seed_and_round_and_cover_the_cohort() -> N
         {"name": "learn", "percentage": 0.75, "tasks": ["train"]},
         {"name": "watch", "percentage": 0.25, "tasks": ["validate"]},
     ]
-    tasks = {"train": {"function": "train_task"}, "validate": {"function": "validate_task", "kwargs": {"apply": "global"}}}
+    tasks = {
+        "train": {"function": "train_task"},
+        "validate": {"function": "validate_task", "kwargs": {"apply": "global"}},
+    }
     names = [f"e{i}" for i in range(8)]
 
     def drawn(seed: int, order: list[str]) -> list[list[str]]:

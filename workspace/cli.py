@@ -16,12 +16,18 @@ if TYPE_CHECKING:
 
 plan_options = [
     click.argument("plan"),
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the plan."),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the plan."
+    ),
 ]
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress.")
 federation_option = click.option(
-    "--federation", "federation_path", required=True, metavar="FILE", help="The federation file: envoys and their data."
+    "--federation",
+    "federation_path",
+    required=True,
+    metavar="FILE",
+    help="The federation file: envoys and their data.",
 )
 
 
@@ -37,8 +43,12 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("-c", "--config", envvar="FED_WORKSPACE", help="workspace_config.yaml of another folder.")
     @click.option("--director", envvar="FED_DIRECTOR", metavar="HOST:PORT", help="Instead of the config's.")
-    @click.option("--certificates", envvar="FED_CERTIFICATES", type=click.Path(path_type=Path), help="Likewise.")
-    @click.option("--name", "member", envvar="FED_NAME", help="This workspace's name in its certificate; likewise.")
+    @click.option(
+        "--certificates", envvar="FED_CERTIFICATES", type=click.Path(path_type=Path), help="Likewise."
+    )
+    @click.option(
+        "--name", "member", envvar="FED_NAME", help="This workspace's name in its certificate; likewise."
+    )
     @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
     @functools.wraps(command)
     def wrapped(
@@ -186,7 +196,9 @@ def logs(federation: Federation, experiment: str, envoy: str | None, follow: boo
 @with_plan
 @federation_option
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
-@click.option("--processes", default=1, show_default=True, type=click.IntRange(1, 256), help="That share the envoys.")
+@click.option(
+    "--processes", default=1, show_default=True, type=click.IntRange(1, 256), help="That share the envoys."
+)
 @quiet_option
 @json_option
 def simulate(

@@ -119,7 +119,10 @@ class Federation:
 
     def envoys(self) -> list[EnvoyInfo]:
         """Return the envoys that are online, by name."""
-        return [_envoy(e) for e in self.call(lambda: self.stub.ListEnvoys(pb.Empty(), timeout=CALL_SECONDS)).envoys]
+        return [
+            _envoy(e)
+            for e in self.call(lambda: self.stub.ListEnvoys(pb.Empty(), timeout=CALL_SECONDS)).envoys
+        ]
 
     def experiments(self) -> list[ExperimentInfo]:
         """Return all experiments, oldest first."""
@@ -204,7 +207,9 @@ class Experiment:
         for info in self._federation.experiments():
             if info.name == self.name:
                 return info
-        raise InputError(f"no experiment {self.name!r} at {self._federation.address}; `fed list` names those that are")
+        raise InputError(
+            f"no experiment {self.name!r} at {self._federation.address}; `fed list` names those that are"
+        )
 
     def events(self, after: int = 0, follow: bool = False) -> Iterator[Event]:
         """Yield the experiment's events, from the first; with ``follow``, until it has ended.
@@ -255,7 +260,9 @@ class Experiment:
     def stop(self) -> ExperimentInfo:
         """Stop the experiment; what it has reached so far is kept."""
         stub = self._federation.stub
-        stopped = self._federation.call(lambda: stub.Stop(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS))
+        stopped = self._federation.call(
+            lambda: stub.Stop(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS)
+        )
         return _experiment(stopped)
 
     def tensors(self, which: str = "best") -> Tensors:

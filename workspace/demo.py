@@ -37,9 +37,13 @@ console = Console(highlight=False)
 
 
 @click.command()
-@click.option("--output", default="demo", type=click.Path(path_type=Path), help="The folder to write; made anew.")
+@click.option(
+    "--output", default="demo", type=click.Path(path_type=Path), help="The folder to write; made anew."
+)
 @click.option("--plan", default=str(PLAN), show_default=True, help="The plan to submit.")
-@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the plan.")
+@click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the plan."
+)
 @click.option("--speakers", default=SPEAKERS, show_default=True, help="Synthesised speakers.")
 @click.option("--takes", default=TAKES, show_default=True, help="Takes of each word by each speaker.")
 def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, takes: int) -> None:
@@ -55,7 +59,9 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
     speech = home / "data"
     _fed("data", "synthesise", "-o", speech, "--speakers", speakers, "--takes", takes, "--seed", SEED)
     federation_file = home / "federation.yaml"
-    entries = {name: _shard(speech, list(checked.federation.classes), rank) for rank, name in enumerate(ENVOYS)}
+    entries = {
+        name: _shard(speech, list(checked.federation.classes), rank) for rank, name in enumerate(ENVOYS)
+    }
     content = {"envoys": entries, "test": entries[ENVOYS[0]]}
     federation_file.write_text(yaml.safe_dump(content, sort_keys=False))
     _fed("data", "describe", "--federation", federation_file)
@@ -89,7 +95,9 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
         "accuracy_by_round": rounds,
     }
     (home / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
-    console.print(f"\n{summary['seconds']:.0f} s in all; the model is in {output}/model, the numbers in {output}/summary.json")
+    console.print(
+        f"\n{summary['seconds']:.0f} s in all; the model is in {output}/model, the numbers in {output}/summary.json"
+    )
 
 
 def _shard(speech: Path, classes: list[str], rank: int) -> dict[str, Any]:
@@ -121,7 +129,13 @@ def _deployment(home: Path, entries: dict[str, Any], running: ExitStack) -> Iter
     address = f"localhost:{address_file.read_text().strip().rpartition(':')[2]}"
     for name, entry in entries.items():
         make_member(certificates, name, "envoy")
-        config = {"name": name, "director": address, "certificates": "certificates", "state": "envoys", **entry}
+        config = {
+            "name": name,
+            "director": address,
+            "certificates": "certificates",
+            "state": "envoys",
+            **entry,
+        }
         (home / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
         running.enter_context(_service(home, name, "envoy", "start", "-c", f"{name}.yaml"))
     with Federation(address, certificates) as federation:
@@ -132,7 +146,9 @@ def _deployment(home: Path, entries: dict[str, Any], running: ExitStack) -> Iter
 @contextmanager
 def _service(home: Path, name: str, *arguments: str) -> Iterator[None]:
     with (home / "logs" / f"{name}.log").open("w") as log:
-        process = subprocess.Popen([_command(), *arguments], cwd=home, stderr=log, stdout=log, env=_environment(home))
+        process = subprocess.Popen(
+            [_command(), *arguments], cwd=home, stderr=log, stdout=log, env=_environment(home)
+        )
         try:
             yield
         finally:
@@ -160,7 +176,9 @@ def _baselines(
     sets = [argument for override in overrides for argument in ("--set", override)]
     common = [plan, *sets, "--federation", str(federation_file), "--quiet"]
     central = subprocess.Popen(
-        [_command(), "central", *common, "-o", str(home / "central")], stdout=subprocess.DEVNULL, env=_environment(home)
+        [_command(), "central", *common, "-o", str(home / "central")],
+        stdout=subprocess.DEVNULL,
+        env=_environment(home),
     )
     try:
         local: dict[str, float] = {}

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
+
+from workspace.client import Event
 
 
-class TimedEvent(Protocol):
-    """What is needed of an event."""
-
-    @property
-    def time(self) -> float: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def body(self) -> Any: ...
-
-
-def event_lines(event: TimedEvent) -> Iterator[str]:
+def event_lines(event: Event) -> Iterator[str]:
     """Yield a line of time, kind and what happened, and the lines of a traceback if there is one."""
     when = dt.datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
     body = dict(event.body)

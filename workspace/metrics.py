@@ -24,7 +24,9 @@ def metric_rows(kind: str, body: Mapping[str, Any]) -> Iterator[MetricRow]:
     """
     if kind == "result":
         for name, value in body["metrics"].items():
-            yield MetricRow(round=body["round"], task=body["task"], origin=body["envoy"], metric=name, value=value)
+            yield MetricRow(
+                round=body["round"], task=body["task"], origin=body["envoy"], metric=name, value=value
+            )
     elif kind == "round_closed":
         for task, metrics in body["metrics"].items():
             for name, value in metrics.items():

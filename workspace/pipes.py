@@ -28,7 +28,9 @@ class PipeLink:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def ask(self, what: str, tensors: Tensors | None = None, statistics: Tensors | None = None, **header: Any) -> Any:
+    def ask(
+        self, what: str, tensors: Tensors | None = None, statistics: Tensors | None = None, **header: Any
+    ) -> Any:
         """Ask the parent; tensors in an answer come back as such.
 
         Raises
@@ -62,13 +64,17 @@ class PipeClient:
         model: Tensors = self._link.ask("get_model", round=round_number)
         return model
 
-    def send_local_task_results(self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput) -> bool:
+    def send_local_task_results(
+        self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+    ) -> bool:
         """Send a task's output."""
         header = {"name": self._name, "round": round_number, "task": task_name, "data_size": data_size}
         return bool(self._link.ask("send", named_tensors.tensors, named_tensors.statistics, **header))
 
 
-def run_workers(aggregator: Aggregator, orders: Mapping[str, Any], envoys: Sequence[Sequence[str]], target: Any) -> None:
+def run_workers(
+    aggregator: Aggregator, orders: Mapping[str, Any], envoys: Sequence[Sequence[str]], target: Any
+) -> None:
     """Run worker processes until all have ended.
 
     Parameters
@@ -86,7 +92,9 @@ def run_workers(aggregator: Aggregator, orders: Mapping[str, Any], envoys: Seque
     threads, processes = [], []
     for names in envoys:
         parent, child = context.Pipe()
-        process = context.Process(target=target, args=(child, json.dumps(dict(orders)), list(names)), daemon=True)
+        process = context.Process(
+            target=target, args=(child, json.dumps(dict(orders)), list(names)), daemon=True
+        )
         process.start()
         child.close()
         thread = threading.Thread(target=_serve, args=(aggregator, parent, names), daemon=True)
@@ -130,12 +138,16 @@ def _answer(aggregator: Aggregator, header: Mapping[str, Any], output: TaskOutpu
     if what == "get_model":
         return None, aggregator.get_model(header["round"])
     if what == "wait_for_turn":
-        return aggregator.wait_for_turn(header["round"]), {}
+        aggregator.wait_for_turn(header["round"])
+        return None, {}
     if what == "fail":
-        return aggregator.fail(header["name"], header["reason"], header["traceback"]), {}
+        aggregator.fail(header["name"], header["reason"], header["traceback"])
+        return None, {}
     name = header["name"]
     try:
-        return aggregator.send_local_task_results(name, header["round"], header["task"], header["data_size"], output), {}
+        return aggregator.send_local_task_results(
+            name, header["round"], header["task"], header["data_size"], output
+        ), {}
     except Refused as error:
         aggregator.fail(name, f"its result was refused: {error}")
         raise

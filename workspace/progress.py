@@ -25,15 +25,7 @@ class RoundProgress:
     """
 
     def __init__(self, name: str, rounds: int, show: bool = True) -> None:
-        console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=console,
-            disable=not show or not (console.is_terminal or console.is_jupyter),
-        )
+        self._progress = _bar(show)
         self._task = self._progress.add_task(f"{name}: waiting", total=rounds)
         self._name = name
 
@@ -59,4 +51,48 @@ class RoundProgress:
                     self._progress.console.print(line, highlight=False)
         elif kind in ("waiting", "envoy_failed", "stragglers", "failed", "stopped"):
             said = body.get("reason") or ", ".join(body.get("envoys", []))
-            self._progress.console.print(f"{kind}: {body.get('envoy', '')} {said}".strip(), highlight=False, markup=False)
+            self._progress.console.print(
+                f"{kind}: {body.get('envoy', '')} {said}".strip(), highlight=False, markup=False
+            )
+
+
+class StepProgress:
+    """Draws a bar of the rounds of a training in this process.
+
+    Parameters
+    ----------
+    name
+        What is trained.
+    rounds
+        How many rounds' worth of epochs.
+    show
+        Draw nothing if false, or if there is no terminal.
+    """
+
+    def __init__(self, name: str, rounds: int, show: bool = True) -> None:
+        self._progress = _bar(show)
+        self._task = self._progress.add_task(name, total=rounds)
+        self._name = name
+
+    def __enter__(self) -> StepProgress:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def take(self, rounds_done: float, said: str) -> None:
+        """Show how far the training is."""
+        self._progress.update(self._task, completed=rounds_done, description=f"{self._name}: {said}")
+
+
+def _bar(show: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not show or not (console.is_terminal or console.is_jupyter),
+    )

@@ -74,7 +74,9 @@ class FileRecord:
             self.best, self.best_round = self.last, closed.round_number
         if closed.model is not None:
             self.last = closed.model
-        self.event("round_closed", round=closed.round_number, cohort=list(closed.cohort), metrics=closed.metrics)
+        self.event(
+            "round_closed", round=closed.round_number, cohort=list(closed.cohort), metrics=closed.metrics
+        )
         return self.last
 
     def event(self, kind: str, **body: Any) -> None:
@@ -118,10 +120,14 @@ def simulate(
     """
     names = sorted(federation.envoys)
     if len(names) < plan.federation.envoys:
-        raise InputError(f"the plan needs {plan.federation.envoys} envoys, the federation file has {len(names)}")
+        raise InputError(
+            f"the plan needs {plan.federation.envoys} envoys, the federation file has {len(names)}"
+        )
     start = monotonic()
     folder.mkdir(parents=True, exist_ok=True)
-    exchange = initial_exchange(plan, federation.checkpoints, lambda name, which: _earlier(folder, name, which))
+    exchange = initial_exchange(
+        plan, federation.checkpoints, lambda name, which: _earlier(folder, name, which)
+    )
     with (folder / "metrics.jsonl").open("w") as metrics:
         record = FileRecord(exchange.tensors, metrics, notice)
         aggregator = build_aggregator(plan, names, exchange.tensors, record)
@@ -168,9 +174,9 @@ def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str) -> 
 
 
 def _run_here(aggregator: Aggregator, orders: Mapping[str, Any], names: Sequence[str]) -> None:
-    clients = {name: DirectClient(aggregator, name) for name in names}
-    collaborators = [_collaborator(orders, name, TurnClient(clients[name])) for name in names]
-    take_turns(collaborators, aggregator.fail, aggregator.wait_for_turn)
+    clients = {name: TurnClient(DirectClient(aggregator, name)) for name in names}
+    collaborators = [_collaborator(orders, name, clients[name]) for name in names]
+    take_turns(collaborators, clients, aggregator.fail, aggregator.wait_for_turn)
 
 
 def _worker(connection: Any, orders_json: str, names: Sequence[str]) -> None:
@@ -180,13 +186,14 @@ def _worker(connection: Any, orders_json: str, names: Sequence[str]) -> None:
     def fail(name: str, reason: str, traceback: str) -> None:
         link.ask("fail", name=name, reason=reason, traceback=traceback)
 
+    clients = {name: TurnClient(PipeClient(link, name)) for name in names}
     collaborators = []
     for name in names:
         try:
-            collaborators.append(_collaborator(orders, name, TurnClient(PipeClient(link, name))))
+            collaborators.append(_collaborator(orders, name, clients[name]))
         except Exception as error:
             fail(name, *describe(error))
-    take_turns(collaborators, fail, lambda round_number: link.ask("wait_for_turn", round=round_number))
+    take_turns(collaborators, clients, fail, lambda number: link.ask("wait_for_turn", round=number))
 
 
 def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> Any:

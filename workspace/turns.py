@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from federation.engine.client import AggregatorClient
 from federation.engine.collaborator import Collaborator
@@ -35,18 +35,27 @@ class TurnClient:
         """Pass on."""
         return self._client.get_model(round_number)
 
-    def send_local_task_results(self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput) -> bool:
+    def send_local_task_results(
+        self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+    ) -> bool:
         """Pass on."""
         return self._client.send_local_task_results(round_number, task_name, data_size, named_tensors)
 
 
-def take_turns(collaborators: Sequence[Collaborator], fail: Fail, wait_for_turn: Callable[[int], None]) -> None:
-    """Run collaborators, each with a `TurnClient`, until the aggregator has told all of them to quit.
+def take_turns(
+    collaborators: Sequence[Collaborator],
+    clients: Mapping[str, TurnClient],
+    fail: Fail,
+    wait_for_turn: Callable[[int], None],
+) -> None:
+    """Run collaborators until the aggregator has told all of them to quit.
 
     Parameters
     ----------
     collaborators
         In the order in which they are taken.
+    clients
+        Theirs, by the collaborator's name.
     fail
         Told of a collaborator that raised; the others go on.
     wait_for_turn
@@ -62,8 +71,8 @@ def take_turns(collaborators: Sequence[Collaborator], fail: Fail, wait_for_turn:
                 logger.exception("%s cannot go on", collaborator.collaborator_name)
                 active.remove(collaborator)
                 fail(collaborator.collaborator_name, *describe(error))
-        if active and all(collaborator.client.idle for collaborator in active):
-            wait_for_turn(active[0].client.round_number)
+        if active and all(clients[c.collaborator_name].idle for c in active):
+            wait_for_turn(clients[active[0].collaborator_name].round_number)
 
 
 def describe(error: Exception) -> tuple[str, str]:

@@ -128,7 +128,9 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.tensor_db = TensorDB()
         self._cache_model(round_number, initial_tensor_dict)
 
-        self.callbacks = openfl_callbacks.CallbackList(list(callbacks), tensor_db=self.tensor_db, origin="aggregator")
+        self.callbacks = openfl_callbacks.CallbackList(
+            list(callbacks), tensor_db=self.tensor_db, origin="aggregator"
+        )
         self.callbacks.on_experiment_begin()
         self._begin_round(announce=not resumed)
 
@@ -165,7 +167,9 @@ initial_tensor_dict, rounds_to_train, callbacks
     def wait_for_turn(self, round_number: int) -> None:
         """Wait until another round than this is open, or it is time to quit."""
         with self.turned:
-            self.turned.wait_for(lambda: self.round_number != round_number or self._time_to_quit() or self.interrupted)
+            self.turned.wait_for(
+                lambda: self.round_number != round_number or self._time_to_quit() or self.interrupted
+            )
 
     def get_model(self, round_number: int) -> Tensors:
         """Return the exchanged tensors that a round starts from, all at once.
@@ -264,7 +268,12 @@ initial_tensor_dict, rounds_to_train, callbacks
     # OpenFL's life cycle.
 
     def process_task_results(
-        self, collaborator_name: str, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+        self,
+        collaborator_name: str,
+        round_number: int,
+        task_name: str,
+        data_size: int,
+        named_tensors: TaskOutput,
     ) -> None:
         """Count a checked (or, after a restart, a recorded) result; ends the round if it was the last one."""
         with self.lock:
@@ -273,7 +282,13 @@ initial_tensor_dict, rounds_to_train, callbacks
             self.collaborator_tasks_results[key] = named_tensors
             self.tensor_db.cache_tensor(
                 {
-                    TensorKey(name, self.uuid, round_number, False, change_tags(("trained",), add_field=collaborator_name)): value
+                    TensorKey(
+                        name,
+                        self.uuid,
+                        round_number,
+                        False,
+                        change_tags(("trained",), add_field=collaborator_name),
+                    ): value
                     for name, value in named_tensors.tensors.items()
                 }
             )
@@ -289,13 +304,19 @@ initial_tensor_dict, rounds_to_train, callbacks
         if collaborator_name in self.stragglers:
             return []
         tasks = self.assigner.get_tasks_for_collaborator(collaborator_name, self.round_number)
-        return [t for t in tasks if not self._collaborator_task_completed(collaborator_name, t, self.round_number)]
+        return [
+            t for t in tasks if not self._collaborator_task_completed(collaborator_name, t, self.round_number)
+        ]
 
     def _is_wanted(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
         with self.lock:
             if collaborator_name not in self.authorized_cols:
                 raise Refused(f"{collaborator_name} is not in the cohort of this experiment")
-            if self._time_to_quit() or round_number != self.round_number or collaborator_name in self.stragglers:
+            if (
+                self._time_to_quit()
+                or round_number != self.round_number
+                or collaborator_name in self.stragglers
+            ):
                 logger.info("%s reports %s of round %d too late", collaborator_name, task_name, round_number)
                 return False
             if task_name not in self.assigner.get_tasks_for_collaborator(collaborator_name, round_number):
@@ -313,7 +334,9 @@ initial_tensor_dict, rounds_to_train, callbacks
         except InputError as error:
             raise Refused(f"{task_name}: {error}") from error
         if int(output.statistics["samples"]) != data_size:
-            raise Refused(f"{task_name}: {data_size} samples are said, {int(output.statistics['samples'])} counted")
+            raise Refused(
+                f"{task_name}: {data_size} samples are said, {int(output.statistics['samples'])} counted"
+            )
         return self._derive(output.statistics)
 
     def _derive(self, statistics: Tensors) -> dict[str, float]:
@@ -323,14 +346,18 @@ initial_tensor_dict, rounds_to_train, callbacks
         with self.lock:
             policy = self.straggler_handling_policy
             # The timer runs on the monotonic clock, the policy's check on the wall clock, which may disagree by a little.
-            policy.round_start_time = min(policy.round_start_time, time.time() - policy.straggler_cutoff_time - 1e-3)
+            policy.round_start_time = min(
+                policy.round_start_time, time.time() - policy.straggler_cutoff_time - 1e-3
+            )
             logger.warning("round %d: the time for stragglers is over", self.round_number)
             self._end_of_round_with_stragglers_check()
 
     def _end_of_round_with_stragglers_check(self) -> None:
         if self._time_to_quit():
             return
-        cohort = [c for c in self.authorized_cols if self.assigner.get_tasks_for_collaborator(c, self.round_number)]
+        cohort = [
+            c for c in self.authorized_cols if self.assigner.get_tasks_for_collaborator(c, self.round_number)
+        ]
         if self.straggler_handling_policy.straggler_cutoff_check(len(self.collaborators_done), len(cohort)):
             self.stragglers = [c for c in cohort if c not in self.collaborators_done]
             if self.stragglers:
@@ -358,7 +385,9 @@ initial_tensor_dict, rounds_to_train, callbacks
             key = TensorKey(name, self.uuid, self.round_number, False, ("trained",))
             value = self.tensor_db.get_aggregated_tensor(key, weights, aggregation_function=function)
             if value is None or tuple(value.shape) != spec.shape or not all_finite(value):
-                raise ArithmeticError(f"the aggregate of tensor {name!r} in round {self.round_number} is not usable")
+                raise ArithmeticError(
+                    f"the aggregate of tensor {name!r} in round {self.round_number} is not usable"
+                )
             model[name] = value.astype(spec.dtype, copy=False)
         return model
 
@@ -380,10 +409,13 @@ initial_tensor_dict, rounds_to_train, callbacks
             self.abort(str(error))
             return
         last = self.round_number >= self.rounds_to_train or (
-            self.round_number + 1 == self.rounds_to_train and not self.assigner.get_all_tasks_for_round(self.rounds_to_train)
+            self.round_number + 1 == self.rounds_to_train
+            and not self.assigner.get_all_tasks_for_round(self.rounds_to_train)
         )
         cohort = tuple(sorted(self.collaborators_done))
-        kept = self.record.close_round(ClosedRound(self.round_number, cohort, metrics, model, self.best, last))
+        kept = self.record.close_round(
+            ClosedRound(self.round_number, cohort, metrics, model, self.best, last)
+        )
         logs = {f"aggregator/{task}/{name}": value for task in tasks for name, value in metrics[task].items()}
         self.callbacks.on_round_end(self.round_number, logs)
 
@@ -410,11 +442,16 @@ initial_tensor_dict, rounds_to_train, callbacks
 
     def _cache_model(self, round_number: int, tensors: Tensors) -> None:
         self.tensor_db.cache_tensor(
-            {TensorKey(name, self.uuid, round_number, False, ("model",)): value for name, value in tensors.items()}
+            {
+                TensorKey(name, self.uuid, round_number, False, ("model",)): value
+                for name, value in tensors.items()
+            }
         )
 
     def _model_tensor(self, name: str, round_number: int) -> Any:
-        return self.tensor_db.get_tensor_from_cache(TensorKey(name, self.uuid, round_number, False, ("model",)))
+        return self.tensor_db.get_tensor_from_cache(
+            TensorKey(name, self.uuid, round_number, False, ("model",))
+        )
 
     def _time_to_quit(self) -> bool:
         return bool(self.finished or self.failure is not None or self.stopped)

@@ -34,7 +34,9 @@ class CohortAssigner(Assigner):
 
     def define_task_assignments(self) -> None:
         """Name the tasks; who does them is decided round by round."""
-        self.all_tasks_in_groups = list(dict.fromkeys(task for group in self.task_groups for task in group["tasks"]))
+        self.all_tasks_in_groups = list(
+            dict.fromkeys(task for group in self.task_groups for task in group["tasks"])
+        )
 
     def get_all_tasks_for_round(self, round_number: int) -> list[str]:
         """Return the tasks of a round; after the last training round only the aggregate's validation is left."""
@@ -49,13 +51,19 @@ class CohortAssigner(Assigner):
 
     def get_collaborators_for_task(self, task_name: str, round_number: int) -> list[str]:
         """Return the collaborators that do a task in a round, sorted."""
-        return [name for name in sorted(self.authorized_cols) if task_name in self.get_tasks_for_collaborator(name, round_number)]
+        return [
+            name
+            for name in sorted(self.authorized_cols)
+            if task_name in self.get_tasks_for_collaborator(name, round_number)
+        ]
 
     def _groups(self, round_number: int) -> dict[str, list[str]]:
         names = sorted(self.authorized_cols)
         if len(self.task_groups) == 1:
             return dict.fromkeys(names, list(self.task_groups[0]["tasks"]))
-        shuffled = [names[i] for i in np.random.default_rng([self.seed, round_number]).permutation(len(names))]
+        shuffled = [
+            names[i] for i in np.random.default_rng([self.seed, round_number]).permutation(len(names))
+        ]
         bounds = np.cumsum([0.0] + [group["percentage"] for group in self.task_groups])
         edges = np.rint(bounds / bounds[-1] * len(names)).astype(int)
         return {
@@ -67,4 +75,6 @@ class CohortAssigner(Assigner):
 
 def validates_the_aggregate(task: Mapping[str, Any]) -> bool:
     """Tell whether a plan's task measures the aggregated model (and not a site's own)."""
-    return bool(task["function"] == "validate_task" and task.get("kwargs", {}).get("apply", "global") == "global")
+    return bool(
+        task["function"] == "validate_task" and task.get("kwargs", {}).get("apply", "global") == "global"
+    )

@@ -26,7 +26,9 @@ class AggregatorClient(Protocol):
     def get_model(self, round_number: int) -> Tensors:
         """Return the exchanged tensors that a round starts from."""
 
-    def send_local_task_results(self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput) -> bool:
+    def send_local_task_results(
+        self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+    ) -> bool:
         """Send a task's output; False if it came too late to count."""
 
 
@@ -47,8 +49,12 @@ class DirectClient:
         model: Tensors = self._aggregator.get_model(round_number)
         return model
 
-    def send_local_task_results(self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput) -> bool:
+    def send_local_task_results(
+        self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+    ) -> bool:
         """Hand over a task's output."""
         return bool(
-            self._aggregator.send_local_task_results(self._name, round_number, task_name, data_size, named_tensors)
+            self._aggregator.send_local_task_results(
+                self._name, round_number, task_name, data_size, named_tensors
+            )
         )

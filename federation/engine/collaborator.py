@@ -52,7 +52,9 @@ class Collaborator(OpenFLCollaborator):
         secure_aggregation: bool = False,
     ) -> None:
         if secure_aggregation:
-            raise NotImplementedError("OpenFL's secure aggregation corrupts models of unequal weights; it is not supported")
+            raise NotImplementedError(
+                "OpenFL's secure aggregation corrupts models of unequal weights; it is not supported"
+            )
         self.collaborator_name = collaborator_name
         self.aggregator_uuid = aggregator_uuid
         self.federation_uuid = federation_uuid
@@ -66,7 +68,9 @@ class Collaborator(OpenFLCollaborator):
         self.use_delta_updates = False
         # The optimizer starts anew each round, so that a site keeps no state that matters between rounds.
         self.task_runner.set_optimizer_treatment("RESET")
-        self.callbacks = openfl_callbacks.CallbackList(list(callbacks), tensor_db=self.tensor_db, origin=collaborator_name)
+        self.callbacks = openfl_callbacks.CallbackList(
+            list(callbacks), tensor_db=self.tensor_db, origin=collaborator_name
+        )
 
     def run(self) -> None:
         """Work until the aggregator says quit."""
@@ -102,7 +106,9 @@ class Collaborator(OpenFLCollaborator):
         """
         self._fetch_model(round_number)
         config = self.task_config[task]
-        inputs = {key.tensor_name: self.get_data_for_tensorkey(key) for key in self._required(config, round_number)}
+        inputs = {
+            key.tensor_name: self.get_data_for_tensorkey(key) for key in self._required(config, round_number)
+        }
         self.callbacks.on_task_begin(task, round_number)
         outputs, local_outputs = getattr(self.task_runner, config["function"])(
             col_name=self.collaborator_name,
@@ -118,10 +124,14 @@ class Collaborator(OpenFLCollaborator):
         """Return a tensor of the round: the global model's, or one that an earlier task left here."""
         value = self.tensor_db.get_tensor_from_cache(tensor_key)
         if value is None:
-            raise KeyError(f"no tensor {tensor_key}: a task that makes it must come before in the round's tasks")
+            raise KeyError(
+                f"no tensor {tensor_key}: a task that makes it must come before in the round's tasks"
+            )
         return value
 
-    def send_task_results(self, tensor_dict: Mapping[Any, Array], round_number: int, task_name: str) -> dict[str, float]:
+    def send_task_results(
+        self, tensor_dict: Mapping[Any, Array], round_number: int, task_name: str
+    ) -> dict[str, float]:
         """Send a task's tensors (tag "trained") and sums (tag "metric"), weighted by the samples that it used."""
         output = TaskOutput(
             tensors={key.tensor_name: value for key, value in tensor_dict.items() if "trained" in key.tags},
@@ -144,9 +154,13 @@ class Collaborator(OpenFLCollaborator):
             self.tensor_db.clean_up(1)
 
     def _required(self, config: Mapping[str, Any], round_number: int) -> list[Any]:
-        relative = self.task_runner.get_required_tensorkeys_for_function(config["function"], **config.get("kwargs", {}))
+        relative = self.task_runner.get_required_tensorkeys_for_function(
+            config["function"], **config.get("kwargs", {})
+        )
         origins = {"GLOBAL": self.aggregator_uuid, "LOCAL": self.collaborator_name}
         return [
-            TensorKey(key.tensor_name, origins[key.origin], key.round_number + round_number, key.report, key.tags)
+            TensorKey(
+                key.tensor_name, origins[key.origin], key.round_number + round_number, key.report, key.tags
+            )
             for key in relative
         ]

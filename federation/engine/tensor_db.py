@@ -35,7 +35,9 @@ class TensorDB(OpenFLTensorDB):
         """Return a tensor, or None."""
         return self._tensors.get(TensorKey(*tensor_key))
 
-    def get_tensors_by_filter(self, custom_filter: Callable[[dict[str, Any]], bool] | None = None) -> dict[Any, Array]:
+    def get_tensors_by_filter(
+        self, custom_filter: Callable[[dict[str, Any]], bool] | None = None
+    ) -> dict[Any, Array]:
         """Return the tensors whose row (`tensor_name`, `origin`, `round`, `report`, `tags`, `nparray`) passes a filter."""
         keys = list(self._tensors)
         return {k: self._tensors[k] for k in keys if custom_filter is None or custom_filter(self._row(k))}
@@ -68,7 +70,9 @@ class TensorDB(OpenFLTensorDB):
         if remove_older_than < 0 or not self._tensors:
             return
         newest = max(key.round_number for key in self._tensors)
-        self._tensors = {k: v for k, v in self._tensors.items() if k.round_number > newest - remove_older_than}
+        self._tensors = {
+            k: v for k, v in self._tensors.items() if k.round_number > newest - remove_older_than
+        }
 
     def _row(self, key: Any) -> dict[str, Any]:
         return {
