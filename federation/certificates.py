@@ -70,22 +70,13 @@ def make_authority(
         return False
     _refuse_overwriting(folder, AUTHORITY, force)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, AUTHORITY),
-        ]
-    )
+    subject = _subject(name, AUTHORITY)
     start = dt.datetime.now(dt.timezone.utc) - _SKEW
-    certificate = (
-        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(start)
-        .not_valid_after(start + dt.timedelta(days=days))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
+    builder = _builder(subject, subject, key, start, start + dt.timedelta(days=days))
+    builder = builder.add_extension(
+        x509.BasicConstraints(ca=True, path_length=0), critical=True
+    ).add_extension(_usage(signs_certificates=True), critical=True)
+    certificate = builder.sign(key, hashes.SHA256())
     _write(folder, AUTHORITY, key, certificate)
     return True
 
@@ -138,24 +129,18 @@ def make_member(
         return False
     _refuse_overwriting(folder, name, force)
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COMMON_NAME, name),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
-        ]
-    )
     start = dt.datetime.now(dt.timezone.utc) - _SKEW
+    end = min(start + dt.timedelta(days=days), authority.not_valid_after_utc)
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if role == "director":
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    builder = _builder(
+        _subject(name, role), authority.subject, key, max(start, authority.not_valid_before_utc), end
+    )
     builder = (
-        x509.CertificateBuilder(authority.subject, subject, key.public_key(), x509.random_serial_number())
-        .not_valid_before(max(start, authority.not_valid_before_utc))
-        .not_valid_after(min(start + dt.timedelta(days=days), authority.not_valid_after_utc))
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(_signed_by(authority_key), critical=False)
     )
     if names:
@@ -243,7 +228,7 @@ def _refuse_overwriting(folder: Path, name: str, force: bool) -> None:
     there = [file for file in (key_file(folder, name), certificate_file(folder, name)) if file.exists()]
     if there and not force:
         raise InputError(
-            f"{there[0]}: is there already and differs from what you ask for; replace it with --force"
+            f"{there[0]}: is there already, and is another or has expired; replace it with --force"
         )
 
 
@@ -255,6 +240,30 @@ def _host(host: str) -> x509.GeneralName:
     if not _HOST.fullmatch(host.lower()):
         raise InputError(f"--host {host!r}: is neither a host name nor an IP address; give it without a port")
     return x509.DNSName(host.lower())
+
+
+def _subject(name: str, role: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
+        ]
+    )
+
+
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    start: dt.datetime,
+    end: dt.datetime,
+) -> x509.CertificateBuilder:
+    """Begin a certificate with what all of them have."""
+    builder = x509.CertificateBuilder(
+        issuer, subject, key.public_key(), x509.random_serial_number(), start, end
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return builder.add_extension(identifier, critical=False)
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from federation.certificates import load_certificate, load_key, make_authority, make_member
+from federation.core_log import explain
 from federation.errors import InputError, Refused
 from federation.identity import (
     Credentials,
@@ -306,12 +308,16 @@ def test_a_name_in_the_metadata_does_not_count_beside_a_certificate(address: str
 
 
 def test_another_authority_is_refused_by_both_sides(address: str, folder: Path, elsewhere: Path) -> None:
-    assert ask(Credentials(elsewhere, "north").channel(address)).startswith("UNAVAILABLE")
+    answer = ask(Credentials(elsewhere, "north").channel(address))
+    assert answer.startswith("UNAVAILABLE")
+    assert explain(answer) == "its certificate is not signed by our authority, or expired"
     (elsewhere / "mixed").mkdir()
     for source, name in ((folder, "authority.crt"), (elsewhere, "north.crt"), (elsewhere, "north.key")):
         (elsewhere / "mixed" / name).write_bytes((source / name).read_bytes())
     trusting = raw_channel(Credentials(elsewhere / "mixed", "north"), address)
-    assert ask(trusting).startswith("UNAVAILABLE")
+    answer = ask(trusting)
+    assert answer.startswith("UNAVAILABLE")
+    assert "if it refuses our certificate, its log says why" in explain(answer)
 
 
 def test_an_expired_certificate_is_refused(address: str, folder: Path) -> None:
@@ -326,7 +332,7 @@ def test_a_director_at_a_host_that_its_certificate_does_not_name_is_not_trusted(
     address = serve(Credentials(folder, "director"), "127.0.0.2")
     answer = ask(Credentials(folder, "north").channel(address))
     assert answer.startswith("UNAVAILABLE")
-    assert "127.0.0.2 is not in peer certificate" in answer
+    assert "its certificate does not name this host" in explain(answer)
 
 
 def test_an_envoy_cannot_pass_for_the_director(folder: Path) -> None:
@@ -385,6 +391,13 @@ def test_an_address_is_host_and_port(address: str) -> None:
 )
 def test_only_a_caller_on_this_machine_may_be_without_certificate(peer: str, here: bool) -> None:
     assert is_loopback_peer(peer) is here
+
+
+def test_a_director_that_is_not_there_is_told_from_one_that_refuses(folder: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        answer = ask(Credentials(folder, "north").channel(f"127.0.0.1:{unused.getsockname()[1]}"))
+    assert explain(answer) == "nothing listens there"
 
 
 # What the director's log says.
