@@ -168,7 +168,7 @@ def test_what_is_there_is_kept_and_what_differs_is_not_overwritten(tmp_path: Pat
     before = {file: file.read_bytes() for file in tmp_path.iterdir()}
     assert not make_authority(tmp_path)
     assert not make_member(tmp_path, "north", "envoy")
-    with pytest.raises(InputError, match=r"north\.key: is there already .* --force"):
+    with pytest.raises(InputError, match=r"north\.key: is there already, .* --force"):
         make_member(tmp_path, "north", "workspace")
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
     assert make_member(tmp_path, "north", "workspace", force=True)
