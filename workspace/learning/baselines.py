@@ -1,0 +1,104 @@
+"""Training without a federation: what every federated result is set against.
+
+The same samples, epochs, batches and schedule as the federated run, on pooled data or on one shard alone. A central run takes
+more steps with less data each than the sites together do, or fewer: they are reported. Its optimiser is carried on from round to
+round, as somebody who has all the data would do it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from federation.statistics import derive
+from workspace.learning.exchange import exchanged_tensors, load_exchanged
+from workspace.learning.recipe import Recipe
+from workspace.learning.training import Device, Samples, evaluate, initial_model, make_optimizer, train_round
+from workspace.settings.training import TrainingSettings
+
+Notice = Callable[[float, str], None]  # rounds done, what happens
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """What a training without a federation came to.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        The best one on the validation split, as a federation keeps its best.
+    best_round : int
+        How many rounds' worth of epochs that model has been trained for.
+    metrics : list of dict
+        On the validation split after each round's worth of epochs.
+    steps, samples : int
+        Optimiser steps, and samples seen.
+    seconds : float
+        Spent training.
+    """
+
+    model: nn.Module
+    best_round: int
+    metrics: list[dict[str, float]]
+    steps: int
+    samples: int
+    seconds: float
+
+
+def train_alone(
+    recipe: Recipe,
+    settings: TrainingSettings,
+    split: Samples,
+    validation: Samples,
+    *,
+    rounds: int,
+    seed: int,
+    site: str,
+    device: Device,
+    best_metric: str = "accuracy",
+    maximize: bool = True,
+    kind: str = "classification",
+    notice: Notice | None = None,
+) -> BaselineResult:
+    """Train for as many rounds' worth of epochs as a plan has, on one split.
+
+    Parameters
+    ----------
+    recipe, settings
+        The plan's experiment.
+    split, validation
+        Samples to train on; samples to choose the best model by, as the plan's metric and direction say.
+    rounds, seed, site
+        As for `train_round`; ``site`` only names a stream of random numbers.
+    kind
+        Of the statistics.
+    notice
+        Told how far it is.
+    """
+    model = initial_model(recipe, seed).to(device)
+    optimizer = make_optimizer(model, settings)
+    best, best_round, best_score = exchanged_tensors(model), 0, float("-inf")
+    metrics, steps, samples, seconds = [], 0, 0, 0.0
+    for number in range(rounds):
+        report = train_round(
+            recipe,
+            model,
+            split,
+            settings,
+            rounds=rounds,
+            round_number=number,
+            seed=seed,
+            site=site,
+            device=device,
+            optimizer=optimizer,
+            progress=None if notice is None else lambda step, of, loss, n=number: notice(n + step / of, f"loss {loss:.3f}"),
+        )
+        steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
+        metrics.append(derive(kind, evaluate(recipe, model, validation, settings, device=device), recipe.classes))
+        score = metrics[-1][best_metric] * (1 if maximize else -1)
+        if score > best_score:
+            best, best_round, best_score = exchanged_tensors(model), number + 1, score
+    load_exchanged(model, best)
+    return BaselineResult(model, best_round, metrics, steps, samples, seconds)

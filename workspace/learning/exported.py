@@ -1,0 +1,46 @@
+"""Reading back a model folder in the Hugging Face format, one that an experiment exported or a published one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+from torch import nn
+
+from federation.errors import InputError
+from workspace.learning.recipe import Recipe, build_recipe
+from workspace.settings.training import TrainingSettings
+from workspace.templates import EXPERIMENTS
+
+_EXPERIMENT_OF = {"Wav2Vec2ForSequenceClassification": "keyword_spotting"}
+_ID = "exported/model"  # the folder stands in for this checkpoint
+
+
+def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
+    """Build the recipe and the model of a model folder.
+
+    Returns
+    -------
+    recipe, settings, model
+        The recipe's classes are those of the folder; the model is on the CPU.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no model of a known experiment.
+    """
+    try:
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        architecture = str((config.get("architectures") or [""])[0])
+        names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{folder}: no model folder (config.json: {error})") from error
+    if architecture not in _EXPERIMENT_OF or not names:
+        known = ", ".join(sorted(_EXPERIMENT_OF))
+        raise InputError(f"{folder}: holds a {architecture or 'model without a name'} with {len(names)} classes; known: {known}")
+    experiment = _EXPERIMENT_OF[architecture]
+    settings = TypeAdapter(EXPERIMENTS[experiment]).validate_python({"experiment": experiment, "checkpoint": _ID})
+    recipe = build_recipe(experiment, settings, [names[i] for i in sorted(names)], {_ID: str(folder)})
+    return recipe, settings, recipe.build_model()
