@@ -256,6 +256,31 @@ def local(
     _baseline(plan, overrides, federation_path, envoy, output, quiet, as_json)
 
 
+@click.command()
+@click.argument("model_folder", metavar="MODEL", type=click.Path(path_type=Path))
+@click.option("--on", "on", required=True, metavar="FILE", help="A federation file; its test shard is measured on.")
+@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+@json_option
+def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
+    """Measure a model folder: accuracy with a 95 % interval over speakers, and the confusion matrix."""
+    from workspace.model_evaluation import evaluate_model
+
+    _be_quiet(True)
+    measured = evaluate_model(model_folder, on, split)
+    if as_json:
+        click.echo(json.dumps(asdict(measured), indent=2))
+        return
+    click.echo(
+        f"accuracy {measured.accuracy:.4f}  (95 % interval over {measured.groups} speakers: {measured.low:.4f} to "
+        f"{measured.high:.4f}), macro F1 {measured.macro_f1:.4f}, loss {measured.loss:.4f}, {measured.samples} clips"
+    )
+    rows = [
+        [name, f"{measured.recall[name]:.3f}" if name in measured.recall else "-", *map(str, counts)]
+        for name, counts in zip(measured.classes, measured.confusion, strict=True)
+    ]
+    _table(["true / predicted", "recall", *measured.classes], rows)
+
+
 def _baseline(
     plan: str,
     overrides: tuple[str, ...],
