@@ -28,7 +28,7 @@ class BaselineSummary:
     best_round: int
     steps: int
     samples: int
-    validation_accuracy: float
+    validation_accuracy: float | None
     test_accuracy: float | None
     test_interval: tuple[float, float] | None
     seconds: float
@@ -96,7 +96,7 @@ def run_baseline(
         best_round=result.best_round,
         steps=result.steps,
         samples=result.samples,
-        validation_accuracy=result.metrics[result.best_round - 1]["accuracy"],
+        validation_accuracy=result.metrics[result.best_round - 1]["accuracy"] if result.metrics else None,
         test_accuracy=test.accuracy if test else None,
         test_interval=(test.low, test.high) if test else None,
         seconds=round(result.seconds, 1),

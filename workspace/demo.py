@@ -27,6 +27,7 @@ from federation.certificates import make_authority, make_member
 from federation.errors import FederationError, Unreachable
 from federation.plan import load_plan
 from workspace.client import Experiment, Federation
+from workspace.quiet import quiet_libraries
 
 ENVOYS = ("north", "south", "west")
 PLAN = Path("plans/keyword_spotting_tiny.yaml")
@@ -49,6 +50,7 @@ console = Console(highlight=False)
 def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, takes: int) -> None:
     """Synthesise speech, federate it over three envoys, and compare with the baselines."""
     began = time.monotonic()
+    quiet_libraries()
     if output.exists():
         shutil.rmtree(output)
     output.mkdir(parents=True)

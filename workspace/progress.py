@@ -45,10 +45,12 @@ class RoundProgress:
             self._progress.update(self._task, description=f"{self._name}: round {body['round']}, {done}")
         elif kind == "round_closed":
             self._progress.update(self._task, completed=body["round"])
-            for task, metrics in body["metrics"].items():
-                if "accuracy" in metrics:
-                    line = f"round {body['round']:3d}  {task}: accuracy {metrics['accuracy']:.3f}, loss {metrics['loss']:.3f}"
-                    self._progress.console.print(line, highlight=False)
+            parts = [
+                f"{task} {metrics['accuracy']:.3f} (loss {metrics['loss']:.3f})"
+                for task, metrics in body["metrics"].items()
+                if "accuracy" in metrics
+            ]
+            self._progress.console.print(f"round {body['round']:3d}  {', '.join(parts)}", highlight=False)
         elif kind in ("waiting", "envoy_failed", "stragglers", "failed", "stopped"):
             said = body.get("reason") or ", ".join(body.get("envoys", []))
             self._progress.console.print(

@@ -32,7 +32,7 @@ class BaselineResult:
     best_round : int
         How many rounds' worth of epochs that model has been trained for.
     metrics : list of dict
-        On the validation split after each round's worth of epochs.
+        On the validation split after each round's worth of epochs; empty if that split is.
     steps, samples : int
         Optimiser steps, and samples seen.
     seconds : float
@@ -96,8 +96,11 @@ def train_alone(
             progress=None if notice is None else lambda step, of, loss, n=number: notice(n + step / of, f"loss {loss:.3f}"),
         )
         steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
-        metrics.append(derive(kind, evaluate(recipe, model, validation, settings, device=device), recipe.classes))
-        score = metrics[-1][best_metric] * (1 if maximize else -1)
+        if len(validation):
+            sums = evaluate(recipe, model, validation, settings, device=device)
+            metrics.append(derive(kind, sums, recipe.classes))
+        # Without validation samples there is nothing to choose by: the last model is taken.
+        score = metrics[-1][best_metric] * (1 if maximize else -1) if metrics else float(number)
         if score > best_score:
             best, best_round, best_score = exchanged_tensors(model), number + 1, score
     load_exchanged(model, best)
