@@ -1,7 +1,7 @@
 """Training without a federation: what every federated result is set against.
 
-The same samples, epochs, batches and schedule as the federated run, on pooled data or on one shard alone. A central run takes
-more steps with less data each than the sites together do, or fewer: they are reported. Its optimiser is carried on from round to
+The same samples, epochs, batches and schedule as the federated run, on pooled data or on one shard alone; steps are reported,
+since sites step in parallel where a central run steps one after another. The optimiser is carried on from round to
 round, as somebody who has all the data would do it.
 """
 
@@ -15,7 +15,15 @@ from torch import nn
 from federation.statistics import derive
 from workspace.learning.exchange import exchanged_tensors, load_exchanged
 from workspace.learning.recipe import Recipe
-from workspace.learning.training import Device, Samples, evaluate, initial_model, make_optimizer, train_round
+from workspace.learning.training import (
+    Device,
+    Progress,
+    Samples,
+    evaluate,
+    initial_model,
+    make_optimizer,
+    train_round,
+)
 from workspace.settings.training import TrainingSettings
 
 Notice = Callable[[float, str], None]  # rounds done, what happens
@@ -93,7 +101,7 @@ def train_alone(
             site=site,
             device=device,
             optimizer=optimizer,
-            progress=None if notice is None else lambda step, of, loss, n=number: notice(n + step / of, f"loss {loss:.3f}"),
+            progress=_progress(notice, number),
         )
         steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
         if len(validation):
@@ -105,3 +113,9 @@ def train_alone(
             best, best_round, best_score = exchanged_tensors(model), number + 1, score
     load_exchanged(model, best)
     return BaselineResult(model, best_round, metrics, steps, samples, seconds)
+
+
+def _progress(notice: Notice | None, rounds_done: int) -> Progress | None:
+    if notice is None:
+        return None
+    return lambda step, steps, loss: notice(rounds_done + step / steps, f"loss {loss:.3f}")
