@@ -98,12 +98,14 @@ def shard_entry(root: Path, rank: int, worldsize: int, **settings: Any) -> dict[
 class Service:
     """A process whose standard error is read line by line; waits are for a line or for its end, with a deadline."""
 
-    def __init__(self, arguments: Sequence[str], cwd: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, arguments: Sequence[str], cwd: Path, env: dict[str, str], program: Sequence[str] = FED
+    ) -> None:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [*FED, *arguments], cwd=cwd, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [*program, *arguments], cwd=cwd, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
         )
         threading.Thread(target=self._read, daemon=True).start()
 
