@@ -105,7 +105,12 @@ class Service:
         self._news = threading.Condition()
         self._ended = False
         self.process = subprocess.Popen(
-            [*program, *arguments], cwd=cwd, env=env, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+            [*program, *arguments],
+            cwd=cwd,
+            env=env,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
         )
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -168,6 +173,8 @@ class Deployment:
                 service.process.wait(30)
             except subprocess.TimeoutExpired:
                 service.process.kill()
+            # Shown by pytest where a test has failed.
+            print("\n".join(service.lines))
 
     def start(self, *arguments: str) -> Service:
         """Start a `fed` command that goes on running."""
