@@ -4,7 +4,7 @@ Plain PyTorch and transformers. To train it without any federation::
 
     recipe = KeywordSpotting(settings, classes=("yes", "no"), checkpoints={})
     model = initial_model(recipe, seed=1)
-    train_round(recipe, model, split, settings, rounds=1, round_number=0, seed=1, device="cpu")
+    train_round(recipe, model, split, settings, rounds=1, round_number=0, seed=1, site="here", device="cpu")
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
 from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
 
 from federation import statistics
+from federation.errors import InputError
+from workspace.experiments.filterbank import start_as_filterbank
 from workspace.learning.audio_augmentation import augment
 from workspace.learning.checkpoints import checkpoint_folder
 from workspace.learning.recipe import Batch, Sample
@@ -57,25 +60,29 @@ class KeywordSpotting:
         self._feature_extractor = self._load_feature_extractor()
 
     def build_model(self) -> nn.Module:
-        """Build the model from its checkpoint, or with random weights; see `Recipe`."""
-        settings = self.settings
-        names = dict(enumerate(self.classes))
-        overrides = (
-            {k: v for k, v in asdict(settings.model).items() if v is not None} if settings.model else {}
-        )
-        overrides |= {"id2label": names, "label2id": {name: i for i, name in names.items()}}
-        model: Any
-        if self._checkpoint is None:
-            model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**overrides))
-        else:
-            model = Wav2Vec2ForSequenceClassification.from_pretrained(
-                self._checkpoint, dtype=torch.float32, ignore_mismatched_sizes=True, **overrides
+        """Build the model from its checkpoint, or with random weights; see `Recipe`.
+
+        Raises
+        ------
+        InputError
+            If the checkpoint's files or the plan's overrides make no wav2vec 2.0 model.
+        """
+        try:
+            model = self._random_model() if self._checkpoint is None else self._pretrained_model()
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            start = (
+                f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"
             )
-        if settings.freeze_feature_encoder:
-            model.freeze_feature_encoder()
-        if settings.gradient_checkpointing:
+            reason = str(error).strip().splitlines()[0]
+            raise InputError(
+                f"{start}: no Wav2Vec2ForSequenceClassification can be made of it: {reason}"
+            ) from error
+        # Also keeps the encoder from computing gradients of the waveform, which nobody uses.
+        model.freeze_feature_encoder()
+        model.wav2vec2.feature_extractor.requires_grad_(not self.settings.freeze_feature_encoder)
+        if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        return self._with_adapters(model) if settings.lora else model
+        return self._with_adapters(model) if self.settings.lora else cast(nn.Module, model)
 
     def collate(self, samples: Sequence[Sample], generator: np.random.Generator | None) -> Batch:
         """Stack clips, augmented if there is a generator, normalised as the feature extractor does it."""
@@ -107,6 +114,25 @@ class KeywordSpotting:
         whole: Any = copy.deepcopy(model).merge_and_unload() if self.settings.lora else model  # type: ignore[operator]
         whole.save_pretrained(folder)
         self._feature_extractor.save_pretrained(folder)
+
+    def _config_overrides(self) -> dict[str, Any]:
+        given = asdict(self.settings.model) if self.settings.model else {}
+        labels = {
+            "id2label": dict(enumerate(self.classes)),
+            "label2id": {n: i for i, n in enumerate(self.classes)},
+        }
+        return {key: value for key, value in given.items() if value is not None} | labels
+
+    def _random_model(self) -> Any:
+        model = Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**self._config_overrides()))
+        if self.settings.filterbank_start:
+            start_as_filterbank(model.wav2vec2.feature_extractor.conv_layers[0].conv)
+        return model
+
+    def _pretrained_model(self) -> Any:
+        return Wav2Vec2ForSequenceClassification.from_pretrained(
+            self._checkpoint, dtype=torch.float32, ignore_mismatched_sizes=True, **self._config_overrides()
+        )
 
     def _load_feature_extractor(self) -> Any:
         if self._checkpoint is not None and (self._checkpoint / "preprocessor_config.json").is_file():

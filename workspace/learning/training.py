@@ -27,6 +27,7 @@ from workspace.settings.training import TrainingSettings
 
 Array = npt.NDArray[Any]
 Device = torch.device | str
+EMPTY_SPLIT = "the split to evaluate on is empty: check the shard's settings (classes, partition, split)"
 Progress = Callable[[int, int, float], None]  # step, steps, loss; raising stops the training
 
 
@@ -194,9 +195,7 @@ def evaluate(
         If there are no samples.
     """
     if not len(split):
-        raise InputError(
-            "the split to evaluate on is empty: check the shard's settings (classes, partition, split)"
-        )
+        raise InputError(EMPTY_SPLIT)
     total: dict[str, Array] = {}
     model.eval()
     with torch.inference_mode(), _autocast(settings, device):

@@ -111,19 +111,22 @@ class KeywordSpottingSettings(TrainingSettings):
         The hub id of the model to start from (a site may map it to a folder); none means random weights.
     model : Wav2Vec2Overrides or None
         Keys set over the checkpoint's config, or over the library's for random weights.
+    filterbank_start : bool
+        With random weights: the first convolution starts as a filterbank on the mel scale.
     freeze_feature_encoder : bool
         Leaves the convolutions over the waveform as they are.
     gradient_checkpointing : bool
-        Computes activations twice to hold fewer of them.
+        Computes activations twice to hold fewer of them in memory.
     lora : LoraSettings or None
         Trains low-rank adapters and the head only.
     augmentation : AudioAugmentation
         What is done to training clips.
     """
 
-    experiment: Literal["keyword_spotting"]
+    experiment: Literal["keyword_spotting"] = "keyword_spotting"
     checkpoint: HubId | None = None
     model: Wav2Vec2Overrides | None = None
+    filterbank_start: bool = False
     freeze_feature_encoder: bool = False
     gradient_checkpointing: bool = False
     lora: LoraSettings | None = None
