@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from federation.names import MemberName
+
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
@@ -32,7 +34,7 @@ class DirectorConfig:
     """
 
     listen: Address = "127.0.0.1:50051"
-    name: str = "director"
+    name: MemberName = "director"
     certificates: Path = Path("../certificates")
     state: Path = Path("~/.local/state/fed/director")
     max_model_gib: Annotated[float, Field(gt=0, le=64)] = 8.0

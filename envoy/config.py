@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from federation.names import MemberName
 from federation.schema import Component, OfKind
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -48,7 +49,7 @@ class EnvoyConfig:
         Where logs lie, in a folder of the envoy's name; outside the config's folder, so that a copied folder shares nothing.
     """
 
-    name: str
+    name: MemberName
     director: Address
     shard_descriptor: Annotated[Component, OfKind("shard_descriptor")]
     certificates: Path = Path("../certificates")

@@ -1,6 +1,6 @@
 """What a site permits. It belongs to the site: the director cannot override it.
 
-Code is never shipped: a plan names templates of the table, which are installed here or the plan is refused before this is asked.
+Code is never shipped: a plan names templates of the table, which are installed here, or it is refused before this is asked.
 """
 
 from __future__ import annotations

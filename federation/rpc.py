@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 import grpc
 
+from federation.core_log import explain
 from federation.engine.client import StaleRound
 from federation.errors import ExperimentFailed, FederationError, InputError, Refused, Unreachable
 
@@ -89,8 +90,8 @@ def translate(error: grpc.RpcError, address: str) -> FederationError:
     if status == grpc.StatusCode.NOT_FOUND:
         return InputError(details)
     if status in _TRANSIENT:
-        hint = "is the director running, and are the certificates of the same authority?"
-        return Unreachable(f"the director at {address} does not answer ({status.name.lower()}); {hint}")
+        cause = explain(details) or "is it running, and are the certificates of the same authority?"
+        return Unreachable(f"the director at {address} does not answer ({status.name.lower()}): {cause}")
     return FederationError(f"the director at {address} answered {status.name}: {details}")
 
 

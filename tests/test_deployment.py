@@ -13,7 +13,8 @@ import soundfile
 import yaml
 
 from federation.errors import ExperimentFailed, InputError
-from tests.deployment import WORDS, Deployment, shard_entry, write_yaml
+from tests.deployment import TINY_PLAN, WORDS, Deployment, shard_entry, write_yaml
+from workspace.client import Federation
 
 
 def test_a_plan_is_submitted_watched_and_its_model_taken_home(
@@ -216,3 +217,45 @@ def test_a_second_envoy_is_a_copy_with_another_name(deployment: Deployment, spee
         "its state is keyed by its name"
     )
     assert {p.name for p in second.iterdir()} == {"envoy_config.yaml", "start_envoy.sh"}
+
+
+def write_checkpoint(folder: Path, seed: int) -> Path:
+    """Write a small wav2vec 2.0 checkpoint in the Hugging Face format, as a hub would deliver it."""
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2Model
+
+    torch.manual_seed(seed)
+    settings = TINY_PLAN["task_runner"]["settings"]["model"]
+    Wav2Vec2Model(Wav2Vec2Config(**settings)).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor().save_pretrained(folder)
+    return folder
+
+
+def test_a_checkpoint_is_named_by_id_and_each_site_maps_it_to_its_own_folder(
+    deployment: Deployment, speech: Path, tiny_plan: dict[str, Any], tmp_path: Path
+) -> None:
+    same, copy, other = (write_checkpoint(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    settings = tiny_plan["task_runner"]["settings"]
+    del settings["model"]
+    settings |= {"checkpoint": "example/wav2vec2-small", "freeze_feature_encoder": True}
+    plan = write_yaml(tmp_path / "plan.yaml", tiny_plan)
+    deployment.start_director()
+    entries = [shard_entry(speech, rank, 3) for rank in range(3)]
+    deployment.start_envoy("north", entries[0], checkpoints={"example/wav2vec2-small": str(same)})
+    deployment.start_envoy("south", entries[1], checkpoints={"example/wav2vec2-small": str(copy)})
+    with Federation(
+        deployment.address, deployment.certificates, checkpoints={"example/wav2vec2-small": str(same)}
+    ) as federation:
+        first = federation.submit(plan, ["aggregator.settings.rounds_to_train=1"])
+        assert first.watch(show=False).state == "finished"
+        assert not [name for name in first.tensors("last") if "feature_extractor" in name], "the frozen part stays"
+        first.model(tmp_path / "model")
+
+        deployment.start_envoy("west", entries[2], checkpoints={"example/wav2vec2-small": str(other)})
+        second = federation.submit(plan, ["federation.settings.envoys=3"])
+        with pytest.raises(ExperimentFailed, match=r"west failed: west: the frozen part of the model differs"):
+            second.watch(show=False)
+
+    with deployment.federation() as without, pytest.raises(InputError, match="checkpoints") as error:
+        without.submit(plan)
+    assert "example/wav2vec2-small" in str(error.value)

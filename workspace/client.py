@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 10.0
 CALL_SECONDS = 30.0
 TRANSFER_SECONDS = 3600.0
 ENDED = ("finished", "failed", "stopped")

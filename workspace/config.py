@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from federation import schema
+from federation.names import MemberName
 from workspace.client import Federation
 
 CONFIG_NAME = "workspace_config.yaml"
@@ -33,7 +34,7 @@ class WorkspaceConfig:
 
     director: Address = "localhost:50051"
     certificates: Path = Path("../certificates")
-    name: str = "workspace"
+    name: MemberName = "workspace"
     checkpoints: dict[str, str] = field(default_factory=dict)
 
 
