@@ -66,9 +66,10 @@ def measure(
         If the split is empty.
     """
     if not len(split):
-        raise InputError("the split to evaluate on is empty: check the shard's settings (classes, split, shares)")
-    by_group = {group: _Subset(split, indices) for group, indices in _indices(split.groups).items()}
-    sums = {group: evaluate(recipe, model, part, settings, device=device) for group, part in by_group.items()}
+        raise InputError(
+            "the split to evaluate on is empty: check the shard's settings (classes, split, shares)"
+        )
+    sums = _sums_by_group(recipe, model, split, settings, device)
     none = np.zeros(0, np.int64)
     total = classification(none, none, np.zeros(0), len(recipe.classes))
     total = {name: np.asarray(total[name] + sum(s[name] for s in sums.values())) for name in total}
@@ -84,9 +85,27 @@ def measure(
         macro_f1=metrics["macro_f1"],
         samples=len(split),
         groups=len(sums),
-        recall={name.partition("/")[2]: value for name, value in metrics.items() if name.startswith("recall/")},
+        recall={
+            name.partition("/")[2]: value for name, value in metrics.items() if name.startswith("recall/")
+        },
         classes=list(recipe.classes),
         confusion=total["confusion"].tolist(),
+    )
+
+
+def counts_by_group(
+    recipe: Recipe, model: nn.Module, split: Any, settings: TrainingSettings, *, device: Device
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Return the right answers and the samples of each group of a split, for intervals over several test sets.
+
+    Returns
+    -------
+    right, count : numpy.ndarray of int, shape (groups,)
+    """
+    sums = _sums_by_group(recipe, model, split, settings, device)
+    return (
+        np.array([np.trace(s["confusion"]) for s in sums.values()]),
+        np.array([int(s["samples"]) for s in sums.values()]),
     )
 
 
@@ -104,6 +123,13 @@ def bootstrap_interval(right: npt.NDArray[Any], count: npt.NDArray[Any], seed: i
     accuracies = right[drawn].sum(axis=1) / count[drawn].sum(axis=1)
     low, high = np.percentile(accuracies, [2.5, 97.5])
     return float(low), float(high)
+
+
+def _sums_by_group(
+    recipe: Recipe, model: nn.Module, split: Any, settings: TrainingSettings, device: Device
+) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    parts = {group: _Subset(split, indices) for group, indices in _indices(split.groups).items()}
+    return {group: evaluate(recipe, model, part, settings, device=device) for group, part in parts.items()}
 
 
 class _Subset(Samples):
