@@ -1,0 +1,115 @@
+"""The pages in docs/ are held to the code: codes, commands, options, keys, links, and the examples that can be checked."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from director.config import DirectorConfig
+from envoy.config import EnvoyConfig
+from federation import errors, settings
+from federation.federation_file import load_federation
+from federation.main import INTERRUPTED, fed
+from federation.plan import PlanDocument, load_plan
+from federation.templates import known_templates
+from workspace.config import WorkspaceConfig
+from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text()
+
+
+def fenced(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def test_every_error_is_on_the_page_of_exit_codes_with_its_code() -> None:
+    rows = {
+        name: int(code) for code, name in re.findall(r"^\| (\d+) \| `(\w+)` \|", page("exit_codes.md"), re.M)
+    }
+    classes = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    assert rows == {kind.__name__: kind.exit_code for kind in classes}
+    codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page("exit_codes.md"), re.M)}
+    assert codes == {0, click.UsageError.exit_code, INTERRUPTED, *rows.values()}
+
+
+def test_every_table_has_every_key() -> None:
+    expected = {
+        "operators.md": [DirectorConfig, EnvoyConfig],
+        "data_scientists.md": [WorkspaceConfig],
+        "plans.md": [
+            PlanDocument,
+            settings.AggregatorSettings,
+            settings.TaskGroup,
+            settings.CutoffTimeSettings,
+            settings.PercentageSettings,
+            settings.FederationSettings,
+            KeywordSpottingSettings,
+            LoraSettings,
+            AudioAugmentation,
+        ],
+    }
+    for name, classes in expected.items():
+        for kind in classes:
+            assert is_dataclass(kind)
+            missing = [
+                field.name for field in fields(kind) if not re.search(rf"\b{field.name}\b", page(name))
+            ]
+            assert not missing, f"docs/{name} does not say what {kind.__name__} has: {missing}"
+
+
+def test_the_page_of_plans_names_every_template_that_a_plan_may() -> None:
+    for name, template in known_templates().items():
+        if template.kind != "shard_descriptor":
+            assert name in page("plans.md") or f"`{name.rpartition('.')[2]}`" in page("plans.md"), name
+
+
+def test_examples_of_files_are_sound(tmp_path: Path) -> None:
+    file = tmp_path / "example.yaml"
+    file.write_text(fenced(page("plans.md"), "yaml")[0])
+    assert load_plan(file).federation.envoys == 3
+    file.write_text(fenced(page("simulation.md"), "yaml")[0])
+    assert list(load_federation(file).envoys) == ["north", "south"]
+    config = ROOT / "envoy" / "envoy_config.yaml"
+    for text in [*fenced(page("operators.md"), "yaml"), *fenced(page("security.md"), "yaml")]:
+        keys = yaml.safe_load(text).keys()
+        assert keys <= {field.name for field in fields(EnvoyConfig)}, f"in {config.name}: {keys}"
+
+
+def commands() -> Iterator[tuple[str, list[str]]]:
+    """Yield each `fed` command in a bash block of any page, its lines joined."""
+    for file in PAGES:
+        for block in fenced(file.read_text(), "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                if line.startswith("fed ") and "$" not in line:
+                    yield f"{file.name}: {line}", shlex.split(line)[1:]
+
+
+@pytest.mark.parametrize("arguments", [pytest.param(found, id=where) for where, found in commands()])
+def test_every_command_on_a_page_can_be_given_so(arguments: list[str]) -> None:
+    # Options are parsed before --help is answered: an unknown command or option is an error.
+    result = CliRunner().invoke(fed, [*arguments, "--help"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("file", PAGES, ids=lambda file: file.name)
+def test_every_link_to_a_file_leads_there(file: Path) -> None:
+    text = file.read_text()
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert target.startswith("https://") or (file.parent / target).exists(), target
+    for name in re.findall(
+        r"`((?:federation|director|envoy|workspace|shard_descriptors|tests)/[\w/.]+\.\w+)`", text
+    ):
+        assert (ROOT / name).exists(), name
