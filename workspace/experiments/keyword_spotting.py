@@ -18,6 +18,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
@@ -34,6 +35,9 @@ from workspace.settings.keyword_spotting import KeywordSpottingSettings
 Array = npt.NDArray[Any]
 
 HEAD = ("projector", "classifier")
+
+# What transformers raises for files or settings that make no model.
+_NO_MODEL = (OSError, ValueError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
 
 
 class KeywordSpotting:
@@ -69,11 +73,11 @@ class KeywordSpotting:
         """
         try:
             model = self._random_model() if self._checkpoint is None else self._pretrained_model()
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        except _NO_MODEL as error:
             start = (
                 f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"
             )
-            reason = str(error).strip().splitlines()[0]
+            reason = " ".join(str(error).split())[:300]
             raise InputError(
                 f"{start}: no Wav2Vec2ForSequenceClassification can be made of it: {reason}"
             ) from error

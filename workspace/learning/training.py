@@ -159,7 +159,7 @@ def train_round(
     model.train()
     for step, chunk in enumerate(_effective_batches(len(split), settings, generator)):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, (round_number + step / steps) / rounds)
+            group["lr"] = learning_rate(settings, (round_number + (step + 0.5) / steps) / rounds)
         step_loss = 0.0
         for start in range(0, len(chunk), settings.batch_size):
             indices = chunk[start : start + settings.batch_size]

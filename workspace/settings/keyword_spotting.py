@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workspace.settings.training import Share, TrainingSettings
+from workspace.settings.training import Positive, Share, TrainingSettings
 
 Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[list[Size], Field(min_length=1)]
@@ -51,6 +51,13 @@ class Wav2Vec2Overrides:
     use_weighted_layer_sum: bool | None = None
     classifier_proj_size: Size | None = None
 
+    def __post_init__(self) -> None:
+        layers = {
+            len(sizes) for sizes in (self.conv_dim, self.conv_kernel, self.conv_stride) if sizes is not None
+        }
+        if len(layers) > 1:
+            raise ValueError("conv_dim, conv_kernel and conv_stride must have one entry for each convolution")
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoraSettings:
@@ -65,7 +72,7 @@ class LoraSettings:
     """
 
     rank: Size = 8
-    alpha: Annotated[float, Field(gt=0)] = 16.0
+    alpha: Positive = 16.0
     dropout: Share = 0.0
     target_modules: Annotated[list[str], Field(min_length=1)] = field(
         default_factory=lambda: ["q_proj", "v_proj"]
@@ -97,6 +104,10 @@ class AudioAugmentation:
     noise_snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: [0.0, 30.0]
     )
+
+    def __post_init__(self) -> None:
+        if self.noise_snr_db[0] > self.noise_snr_db[1]:
+            raise ValueError("noise_snr_db must be the lowest and then the highest ratio")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,3 +142,9 @@ class KeywordSpottingSettings(TrainingSettings):
     gradient_checkpointing: bool = False
     lora: LoraSettings | None = None
     augmentation: AudioAugmentation = field(default_factory=AudioAugmentation)
+
+    def __post_init__(self) -> None:
+        if self.filterbank_start and self.checkpoint:
+            raise ValueError(
+                "filterbank_start is for random weights: set checkpoint to null, or leave it out"
+            )

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,15 +44,15 @@ class TrainingSettings:
         Samples in one forward pass of validation.
     """
 
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-5
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    learning_rate: Positive = 3e-5
+    weight_decay: Share = 0.01
     beta2: Share = 0.999
     schedule: Literal["one_cycle", "linear", "constant"] = "linear"
     warmup: Share = 0.1
     epochs: Annotated[int, Field(ge=1)] = 1
     batch_size: Annotated[int, Field(ge=1)] = 32
     accumulation: Annotated[int, Field(ge=1)] = 1
-    max_grad_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    max_grad_norm: Positive | None = 1.0
     label_smoothing: Share = 0.0
     autocast: Literal["none", "bf16"] = "none"
     evaluation_batch_size: Annotated[int, Field(ge=1)] = 64
