@@ -35,8 +35,8 @@ def move_and_stretch(clips: Clips, shift_ms: float, speed: float, generator: np.
     position = (np.arange(length, dtype=np.float32) - middle) * rate + (middle - shift)
     before = np.floor(position).astype(np.int32)
     weight = position - before
-    padded = np.pad(clips, ((0, 0), (1, 2)))  # one silent sample before, two behind
-    index = np.clip(before + 1, 0, length + 1) + np.arange(count, dtype=np.int32)[:, None] * (length + 3)
+    padded = np.pad(clips, ((0, 0), (2, 2)))  # so that any two neighbours beyond an end are silent
+    index = np.clip(before + 2, 0, length + 2) + np.arange(count, dtype=np.int32)[:, None] * (length + 4)
     left, right = padded.ravel()[index], padded.ravel()[index + 1]
     return np.asarray(left + (right - left) * weight, np.float32)
 
