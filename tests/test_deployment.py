@@ -234,7 +234,9 @@ def write_checkpoint(folder: Path, seed: int) -> Path:
 def test_a_checkpoint_is_named_by_id_and_each_site_maps_it_to_its_own_folder(
     deployment: Deployment, speech: Path, tiny_plan: dict[str, Any], tmp_path: Path
 ) -> None:
-    same, copy, other = (write_checkpoint(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    same, copy, other = (
+        write_checkpoint(tmp_path / name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
     settings = tiny_plan["task_runner"]["settings"]
     del settings["model"]
     settings |= {"checkpoint": "example/wav2vec2-small", "freeze_feature_encoder": True}
@@ -248,12 +250,16 @@ def test_a_checkpoint_is_named_by_id_and_each_site_maps_it_to_its_own_folder(
     ) as federation:
         first = federation.submit(plan, ["aggregator.settings.rounds_to_train=1"])
         assert first.watch(show=False).state == "finished"
-        assert not [name for name in first.tensors("last") if "feature_extractor" in name], "the frozen part stays"
+        assert not [name for name in first.tensors("last") if "feature_extractor" in name], (
+            "the frozen part stays"
+        )
         first.model(tmp_path / "model")
 
         deployment.start_envoy("west", entries[2], checkpoints={"example/wav2vec2-small": str(other)})
         second = federation.submit(plan, ["federation.settings.envoys=3"])
-        with pytest.raises(ExperimentFailed, match=r"west failed: west: the frozen part of the model differs"):
+        with pytest.raises(
+            ExperimentFailed, match=r"west failed: west: the frozen part of the model differs"
+        ):
             second.watch(show=False)
 
     with deployment.federation() as without, pytest.raises(InputError, match="checkpoints") as error:

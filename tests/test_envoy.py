@@ -18,7 +18,11 @@ from tests.deployment import shard_entry, write_yaml
 
 
 def config(tmp_path: Path, **changes: Any) -> Path:
-    content = {"name": "north", "director": "localhost:50051", "shard_descriptor": shard_entry(tmp_path, 0, 1)}
+    content = {
+        "name": "north",
+        "director": "localhost:50051",
+        "shard_descriptor": shard_entry(tmp_path, 0, 1),
+    }
     return write_yaml(tmp_path / "envoy_config.yaml", content | changes)
 
 
@@ -67,7 +71,9 @@ def test_its_paths_are_taken_from_the_configs_folder_and_its_state_lies_outside(
         ({"log_level": "loud"}, "log_level"),
     ],
 )
-def test_a_config_is_checked_as_strictly_as_a_plan(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_config_is_checked_as_strictly_as_a_plan(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
     with pytest.raises(Problems, match=said) as error:
         load(config(tmp_path, **changes), EnvoyConfig)
     assert "envoy_config.yaml:" in str(error.value), "with the line"

@@ -60,4 +60,6 @@ def test_nothing_unpickles_or_loads_yaml_unsafely() -> None:
             assert not {name.partition(".")[0] for name in imports(file)} & forbidden, file
             text = file.read_text()
             assert "yaml.load(" not in text or "Loader" in text, file
-            assert all("weights_only=True" in line for line in text.splitlines() if "torch.load(" in line), file
+            assert all("weights_only=True" in line for line in text.splitlines() if "torch.load(" in line), (
+                file
+            )

@@ -31,7 +31,11 @@ def test_the_bytes_are_those_of_the_safetensors_library() -> None:
 
 def test_what_is_packed_is_unpacked_by_us_and_by_the_library(tmp_path: Path) -> None:
     (tmp_path / "tensors").write_bytes(pack(several()))
-    for read in (unpack(pack(several())), open_mapped(tmp_path / "tensors"), safetensors.numpy.load(pack(several()))):
+    for read in (
+        unpack(pack(several())),
+        open_mapped(tmp_path / "tensors"),
+        safetensors.numpy.load(pack(several())),
+    ):
         assert read.keys() == several().keys()
         for name, value in several().items():
             assert read[name].dtype == value.dtype

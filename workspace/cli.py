@@ -258,8 +258,12 @@ def local(
 
 @click.command()
 @click.argument("model_folder", metavar="MODEL", type=click.Path(path_type=Path))
-@click.option("--on", "on", required=True, metavar="FILE", help="A federation file; its test shard is measured on.")
-@click.option("--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"]))
+@click.option(
+    "--on", "on", required=True, metavar="FILE", help="A federation file; its test shard is measured on."
+)
+@click.option(
+    "--split", default="test", show_default=True, type=click.Choice(["train", "validation", "test"])
+)
 @json_option
 def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
     """Measure a model folder: accuracy with a 95 % interval over speakers, and the confusion matrix."""

@@ -27,14 +27,15 @@ from federation.certificates import make_authority, make_member
 from federation.errors import FederationError, Unreachable
 from federation.plan import load_plan
 from workspace.client import Experiment, Federation
+from workspace.progress import RoundProgress
 from workspace.quiet import quiet_libraries
 
 ENVOYS = ("north", "south", "west")
 PLAN = Path("plans/keyword_spotting_tiny.yaml")
 SHARD = "shard_descriptors.speech_commands.SpeechCommandsShard"
 START_SECONDS = 120.0
-SPEAKERS, TAKES, SEED = 24, 4, 1
-console = Console(highlight=False)
+SPEAKERS, TAKES, SEED = 48, 5, 1
+console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command()
@@ -76,7 +77,10 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
 
         console.rule("3. The experiment")
         experiment = federation.submit(checked)
-        info = experiment.watch()
+        with RoundProgress(experiment.name, checked.aggregator.rounds_to_train, lines=True) as progress:
+            for event in experiment.events(follow=True):
+                progress.take(event.kind, event.body)
+        info = experiment.watch(show=False)
         console.print(f"  {info.rounds} rounds, {time.monotonic() - began:.0f} s since the start")
         experiment.model(home / "model")
         rounds = _accuracy_by_round(experiment)

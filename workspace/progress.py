@@ -21,11 +21,14 @@ class RoundProgress:
     rounds
         How many it has.
     show
-        Draw nothing if false, or if there is no terminal.
+        Neither if false.
+    lines
+        Write the lines where there is no terminal, too; the bar needs one.
     """
 
-    def __init__(self, name: str, rounds: int, show: bool = True) -> None:
+    def __init__(self, name: str, rounds: int, show: bool = True, lines: bool = False) -> None:
         self._progress = _bar(show)
+        self._lines = show and (lines or not self._progress.disable)
         self._task = self._progress.add_task(f"{name}: waiting", total=rounds)
         self._name = name
 
@@ -46,16 +49,18 @@ class RoundProgress:
         elif kind == "round_closed":
             self._progress.update(self._task, completed=body["round"])
             parts = [
-                f"{task} {metrics['accuracy']:.3f} (loss {metrics['loss']:.3f})"
+                f"{task} {metrics['accuracy']:.3f}"
                 for task, metrics in body["metrics"].items()
                 if "accuracy" in metrics
             ]
-            self._progress.console.print(f"round {body['round']:3d}  {', '.join(parts)}", highlight=False)
+            self._print(f"round {body['round']:3d}  {'  '.join(parts)}")
         elif kind in ("waiting", "envoy_failed", "stragglers", "failed", "stopped"):
             said = body.get("reason") or ", ".join(body.get("envoys", []))
-            self._progress.console.print(
-                f"{kind}: {body.get('envoy', '')} {said}".strip(), highlight=False, markup=False
-            )
+            self._print(f"{kind}: {body.get('envoy', '')} {said}")
+
+    def _print(self, line: str) -> None:
+        if self._lines:
+            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class StepProgress:

@@ -39,8 +39,12 @@ def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
         raise InputError(f"{folder}: no model folder (config.json: {error})") from error
     if architecture not in _EXPERIMENT_OF or not names:
         known = ", ".join(sorted(_EXPERIMENT_OF))
-        raise InputError(f"{folder}: holds {architecture or 'no model'} with {len(names)} classes; known: {known}")
+        raise InputError(
+            f"{folder}: holds {architecture or 'no model'} with {len(names)} classes; known: {known}"
+        )
     experiment = _EXPERIMENT_OF[architecture]
-    settings = TypeAdapter(EXPERIMENTS[experiment]).validate_python({"experiment": experiment, "checkpoint": _ID})
+    settings = TypeAdapter(EXPERIMENTS[experiment]).validate_python(
+        {"experiment": experiment, "checkpoint": _ID}
+    )
     recipe = build_recipe(experiment, settings, [names[i] for i in sorted(names)], {_ID: str(folder)})
     return recipe, settings, recipe.build_model()
