@@ -174,7 +174,11 @@ def collaborate(folder: Path, name: str, address: str, tensors: Sequence[str]) -
 
     known = environment()
     announcement = pb.Announcement(
-        version=known.version, code_hash=known.code_hash, dataset="none", classes=CLASSES
+        version=known.version,
+        code_hash=known.code_hash,
+        dataset="none",
+        classes=CLASSES,
+        experiments=["keyword_spotting"],
     )
     with Credentials(folder, name).channel(address, OPTIONS) as channel:
         orders = rpc.DirectorStub(channel).Connect(announcement)

@@ -33,6 +33,6 @@ def mismatch(plan: CheckedPlan, code_hash: str, version: str, announcement: pb.A
     if list(announcement.classes) != list(wanted.classes):
         return f"holds {len(announcement.classes)} classes that are not the plan's {len(wanted.classes)}, or in another order"
     experiment = plan.config["task_runner"]["settings"]["experiment"]
-    if announcement.experiments and experiment not in announcement.experiments:
+    if experiment not in announcement.experiments:
         return f"does not permit the experiment {experiment} (its site policy)"
     return None

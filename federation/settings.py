@@ -54,7 +54,7 @@ class CohortAssignerSettings:
 
 @dataclass(frozen=True)
 class CutoffTimeSettings:
-    """Close the round so many seconds after its first result, if enough have reported."""
+    """Close the round so many seconds after its tasks were first given out, if enough have reported."""
 
     straggler_cutoff_time: Annotated[float, Field(gt=0)]
     minimum_reporting: Count = 1
