@@ -193,7 +193,10 @@ class Agent:
             log_level=self._config.log_level,
         )
         worker = subprocess.Popen(
-            [sys.executable, "-m", "envoy.worker"], stdin=subprocess.PIPE, text=True, env=os.environ
+            [sys.executable, "-m", "envoy.worker"],
+            stdin=subprocess.PIPE,
+            text=True,
+            env=environment_of_worker(),
         )
         with self._lock:
             self._workers[start.experiment] = worker
@@ -230,3 +233,8 @@ class Agent:
             except subprocess.TimeoutExpired:
                 worker.kill()
                 worker.wait()
+
+
+def environment_of_worker() -> dict[str, str]:
+    """Return the environment of a worker: files in the folder where the envoy was started must shadow no module."""
+    return os.environ | {"PYTHONSAFEPATH": "1"}

@@ -13,7 +13,7 @@ from federation.errors import Unreachable
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY, retrying
-from federation.tensors import Tensors, assemble, chunks, digest, pack, unpack
+from federation.tensors import Tensors, assemble, chunks, measure, pack, unpack
 
 WAIT_SECONDS = 30.0
 TRANSFER_SECONDS = 3600.0
@@ -64,13 +64,13 @@ class GrpcAggregatorClient:
         self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
     ) -> bool:
         """Upload a task's result; sending it twice counts it once."""
-        size = sum(len(piece) for piece in chunks(named_tensors.tensors)) if named_tensors.tensors else 0
+        sha256, size = measure(named_tensors.tensors) if named_tensors.tensors else ("", 0)
         info = pb.ResultInfo(
             round=round_number,
             task=task_name,
             data_size=data_size,
             statistics=pack(named_tensors.statistics),
-            blob=pb.Blob(sha256=digest(named_tensors.tensors) if size else "", size=size),
+            blob=pb.Blob(sha256=sha256, size=size),
         )
 
         def upload() -> Iterator[pb.ResultChunk]:

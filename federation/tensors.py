@@ -83,10 +83,16 @@ def chunks(tensors: Tensors, size: int = CHUNK_BYTES) -> Iterator[bytes]:
 
 def digest(tensors: Tensors) -> str:
     """Return the SHA-256 (hexadecimal) of the tensors' bytes."""
-    sha = hashlib.sha256()
+    return measure(tensors)[0]
+
+
+def measure(tensors: Tensors) -> tuple[str, int]:
+    """Return the SHA-256 (hexadecimal) and the number of the tensors' bytes."""
+    sha, size = hashlib.sha256(), 0
     for piece in chunks(tensors):
         sha.update(piece)
-    return sha.hexdigest()
+        size += len(piece)
+    return sha.hexdigest(), size
 
 
 def pack(tensors: Tensors) -> bytes:

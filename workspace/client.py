@@ -18,7 +18,7 @@ from federation.plan import CheckedPlan, environment, load_plan, plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY, Backoff, retrying, translate
-from federation.tensors import Tensors, assemble, chunks, digest, unpack
+from federation.tensors import Tensors, assemble, chunks, measure, unpack
 from workspace.metrics import metric_rows
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ class Federation:
             checked, self.checkpoints, lambda earlier, which: Experiment(self, earlier).tensors(which)
         )
         known = environment()
-        size = sum(len(piece) for piece in chunks(exchange.tensors))
+        sha256, size = measure(exchange.tensors)
         submission = pb.Submission(
             name=name or checked.name,
             id=uuid.uuid4().hex,
@@ -175,7 +175,7 @@ class Federation:
             version=known.version,
             code_hash=known.code_hash,
             frozen_fingerprint=exchange.frozen_fingerprint,
-            blob=pb.Blob(sha256=digest(exchange.tensors), size=size),
+            blob=pb.Blob(sha256=sha256, size=size),
         )
 
         def upload() -> Iterator[pb.SubmitChunk]:

@@ -60,7 +60,7 @@ class CohortAssigner(Assigner):
     def _groups(self, round_number: int) -> dict[str, list[str]]:
         names = sorted(self.authorized_cols)
         if len(self.task_groups) == 1:
-            return dict.fromkeys(names, list(self.task_groups[0]["tasks"]))
+            return {name: list(self.task_groups[0]["tasks"]) for name in names}
         shuffled = [
             names[i] for i in np.random.default_rng([self.seed, round_number]).permutation(len(names))
         ]
