@@ -199,6 +199,9 @@ def logs(federation: Federation, experiment: str, envoy: str | None, follow: boo
 @click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1, 256), help="That share the envoys."
 )
+@click.option(
+    "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu or cuda:N."
+)
 @quiet_option
 @json_option
 def simulate(
@@ -207,6 +210,7 @@ def simulate(
     federation_path: str,
     output: Path,
     processes: int,
+    device: str,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -219,7 +223,9 @@ def simulate(
     _be_quiet(True)
     checked = load_plan(plan, overrides)
     with RoundProgress(checked.name, checked.aggregator.rounds_to_train, not quiet) as progress:
-        summary = simulate(checked, load_federation(federation_path), output, processes, progress.take)
+        summary = simulate(
+            checked, load_federation(federation_path), output, processes, progress.take, device
+        )
     _print_summary(asdict(summary), as_json)
 
 

@@ -94,6 +94,7 @@ def simulate(
     folder: Path,
     processes: int = 1,
     notice: Notice | None = None,
+    device: str = "auto",
 ) -> Summary:
     """Run a plan over the envoys of a federation file.
 
@@ -112,6 +113,8 @@ def simulate(
         How many worker processes share the envoys; 1 runs them in this one.
     notice
         Told of each event as it happens.
+    device
+        ``cpu``, ``cuda:N``, or ``auto``: the first GPU if there is one. All envoys share it.
 
     Raises
     ------
@@ -131,7 +134,8 @@ def simulate(
     with (folder / "metrics.jsonl").open("w") as metrics:
         record = FileRecord(exchange.tensors, metrics, notice)
         aggregator = build_aggregator(plan, names, exchange.tensors, record)
-        orders = _orders(plan, federation, exchange.frozen_fingerprint)
+        device = _resolved(device)
+        orders = _orders(plan, federation, exchange.frozen_fingerprint, device)
         if processes == 1:
             _run_here(aggregator, orders, names)
         else:
@@ -145,8 +149,8 @@ def simulate(
     for which, tensors in (("best", best), ("last", record.last)):
         with (folder / f"exchanged_{which}.safetensors").open("wb") as file:
             file.writelines(chunks(tensors))
-    last_accuracy = _test_accuracy(plan, federation, exchange, record.last)
-    best_accuracy = _test_accuracy(plan, federation, exchange, best)
+    last_accuracy = _test_accuracy(plan, federation, exchange, record.last, device)
+    best_accuracy = _test_accuracy(plan, federation, exchange, best, device)
     write_model(exchange, best, folder / "model")
     summary = Summary(
         plan=plan.name,
@@ -162,12 +166,21 @@ def simulate(
     return summary
 
 
-def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str) -> dict[str, Any]:
+def _resolved(device: str) -> str:
+    import torch
+
+    if device != "auto":
+        return device
+    return "cuda:0" if torch.cuda.is_available() else "cpu"
+
+
+def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str, device: str) -> dict[str, Any]:
     """Say in plain data what a worker needs."""
     return {
         "plan": plan.to_json(),
         "name": plan.name,
         "frozen_fingerprint": fingerprint,
+        "device": device,
         "checkpoints": dict(federation.checkpoints),
         "envoys": {name: plain(entry.shard_descriptor) for name, entry in federation.envoys.items()},
     }
@@ -200,12 +213,16 @@ def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> A
     plan = plan_from_json(orders["plan"], orders["name"])
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.federation.torch_threads))
     shard = open_shard(Component(**orders["envoys"][name]))
-    site = Site(name, "cpu", orders["checkpoints"], orders["frozen_fingerprint"])
+    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"])
     return build_collaborator(plan, shard, client, site)
 
 
 def _test_accuracy(
-    plan: CheckedPlan, federation: FederationFile, exchange: InitialExchange, tensors: Tensors
+    plan: CheckedPlan,
+    federation: FederationFile,
+    exchange: InitialExchange,
+    tensors: Tensors,
+    device: str,
 ) -> float | None:
     if federation.test is None:
         return None
@@ -213,9 +230,9 @@ def _test_accuracy(
     from workspace.learning.exchange import load_exchanged
     from workspace.learning.training import evaluate
 
-    load_exchanged(exchange.model, tensors)
+    load_exchanged(exchange.model.to(device), tensors)
     split = open_shard(federation.test.shard_descriptor).split("test")
-    sums = evaluate(exchange.recipe, exchange.model, split, plan.task_runner, device="cpu")
+    sums = evaluate(exchange.recipe, exchange.model, split, plan.task_runner, device=device)
     return derive(plan.federation.metrics, sums, plan.federation.classes)["accuracy"]
 
 
