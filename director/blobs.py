@@ -6,7 +6,10 @@ import hashlib
 import os
 import re
 import tempfile
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from federation.errors import Refused
@@ -29,6 +32,8 @@ class BlobStore:
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):
             leftover.unlink()
+        self._lock = threading.Lock()
+        self._held: Counter[str] = Counter()
 
     def path(self, sha256: str) -> Path:
         """Return the file of a blob.
@@ -76,9 +81,31 @@ class BlobStore:
             while piece := file.read(size):
                 yield piece
 
+    @contextmanager
+    def held(self, sha256: str) -> Iterator[None]:
+        """Keep a blob from being removed while it is received and until the journal names it.
+
+        Equal bytes are one blob: another experiment may be done with it in this very moment.
+        """
+        with self._lock:
+            self._held[sha256] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[sha256] -= 1
+                if not self._held[sha256]:
+                    del self._held[sha256]
+
     def remove(self, sha256: str) -> None:
-        """Remove a blob; mappings of it stay readable."""
-        self.path(sha256).unlink(missing_ok=True)
+        """Remove a blob that nobody holds; mappings of it stay readable."""
+        with self._lock:
+            if sha256 not in self._held:
+                self.path(sha256).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """Return the blobs that are there."""
+        return sorted(path.name for path in self._folder.iterdir() if _SHA256.fullmatch(path.name))
 
     def _write(self, pieces: Iterable[bytes], expected: str | None = None) -> tuple[str, int]:
         sha = hashlib.sha256()

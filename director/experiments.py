@@ -19,7 +19,7 @@ from openfl.callbacks import LambdaCallback
 from director.blobs import BlobStore
 from director.journal import EventRow, ExperimentRow, Journal
 from director.matching import mismatch
-from director.record import JournalRecord
+from director.record import JournalRecord, discard_unreferenced
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import build_aggregator
 from federation.engine.results import BestModel, TaskOutput
@@ -75,6 +75,8 @@ class Experiments:
         self._news = threading.Condition()
         self._news_count = 0
         self._closing = False
+        # What a crash left behind between a write to the store and the journal.
+        self.discard(*blobs.names())
         for row in journal.experiments():
             if row.state == "running":
                 self._resume(row)
@@ -131,35 +133,45 @@ class Experiments:
             raise Refused(
                 f"a model of {submission.blob.size} bytes; this director takes up to {self._max_model_bytes}"
             )
-        model = self._blobs.receive(pieces, submission.blob.sha256, submission.blob.size)
-        tensors = self._blobs.open(model)
-        if not tensors or not all(all_finite(value) for value in tensors.values()):
-            raise Refused("the initial model has no tensors, or holds NaN or infinity")
-        with self._lock:
-            row = ExperimentRow(
-                name=self._free_name(submission.name),
-                submission=submission.id,
-                plan=plan.to_json(),
-                submitted_by=submitted_by,
-                code_hash=submission.code_hash,
-                frozen_fingerprint=submission.frozen_fingerprint,
-                state="queued",
-                reason="",
-                created=time.time(),
-                ended=0.0,
-                cohort=(),
-                round=0,
-                model=model,
-                best_round=-1,
-                best_score=0.0,
-                best_model="",
-            )
-            with self._journal.transaction():
-                self._journal.add_experiment(row)
-                self._journal.add_event(row.name, "submitted", {"by": submitted_by, "plan": plan.name})
+        try:
+            row = self._take_in(submission, plan, pieces, submitted_by)
+        finally:
+            self.discard(submission.blob.sha256)
         logger.info("experiment %s: submitted by %s", row.name, submitted_by)
         self.schedule()
         return self._row(row.name)
+
+    def _take_in(
+        self, submission: pb.Submission, plan: CheckedPlan, pieces: Iterable[bytes], submitted_by: str
+    ) -> ExperimentRow:
+        with self._blobs.held(submission.blob.sha256):
+            model = self._blobs.receive(pieces, submission.blob.sha256, submission.blob.size)
+            tensors = self._blobs.open(model)
+            if not tensors or not all(all_finite(value) for value in tensors.values()):
+                raise Refused("the initial model has no tensors, or holds NaN or infinity")
+            with self._lock:
+                row = ExperimentRow(
+                    name=self._free_name(submission.name),
+                    submission=submission.id,
+                    plan=plan.to_json(),
+                    submitted_by=submitted_by,
+                    code_hash=submission.code_hash,
+                    frozen_fingerprint=submission.frozen_fingerprint,
+                    state="queued",
+                    reason="",
+                    created=time.time(),
+                    ended=0.0,
+                    cohort=(),
+                    round=0,
+                    model=model,
+                    best_round=-1,
+                    best_score=0.0,
+                    best_model="",
+                )
+                with self._journal.transaction():
+                    self._journal.add_experiment(row)
+                    self._journal.add_event(row.name, "submitted", {"by": submitted_by, "plan": plan.name})
+        return row
 
     def experiment(self, name: str) -> ExperimentRow:
         """Return an experiment.
@@ -221,6 +233,10 @@ class Experiments:
             for row in self._journal.experiments():
                 if row.state == "queued":
                     self._try_start(row)
+
+    def discard(self, *blobs: str) -> None:
+        """Remove those of some blobs that nothing in the journal names."""
+        discard_unreferenced(self._journal, self._blobs, blobs)
 
     def close(self) -> None:
         """Let everybody who waits return, because the service is going down; nothing changes on disk."""
@@ -312,8 +328,7 @@ class Experiments:
             self._journal.update_experiment(name, state=state, reason=reason, ended=time.time())
             self._journal.add_event(name, state, {"reason": reason})
             uploads = self._journal.clear_results(name)
-        for blob in self._journal.unreferenced(uploads):
-            self._blobs.remove(blob)
+        self.discard(*uploads)
         self._tell_the_end(self._row(name))
 
     def _tell_the_end(self, row: ExperimentRow) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from director.blobs import BlobStore
@@ -85,8 +85,7 @@ class JournalRecord:
             if closed.last:
                 self._journal.add_event(self._experiment, "finished", {"reason": ""})
             uploads = self._journal.clear_results(self._experiment)
-        for blob in self._journal.unreferenced([*uploads, row.model, row.best_model]):
-            self._blobs.remove(blob)
+        discard_unreferenced(self._journal, self._blobs, [*uploads, row.model, row.best_model])
         self._notify()
         return self._blobs.open(model)
 
@@ -97,3 +96,11 @@ class JournalRecord:
                 self._journal.update_experiment(self._experiment, cohort=body["cohort"])
             self._journal.add_event(self._experiment, kind, body)
         self._notify()
+
+
+def discard_unreferenced(journal: Journal, blobs: BlobStore, names: Sequence[str]) -> None:
+    """Remove those of some blobs that nothing in the journal names any more, and nobody holds."""
+    # Within a transaction nobody can begin to name one that was just found unnamed.
+    with journal.transaction():
+        for name in journal.unreferenced(names):
+            blobs.remove(name)

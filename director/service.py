@@ -107,14 +107,21 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             return pb.Receipt(counted=False, reason=str(error))
         info = next(request).info
         try:
-            output = self._receive(aggregator, info, request)
-            counted = aggregator.send_local_task_results(name, info.round, info.task, info.data_size, output)
+            with self._blobs.held(info.blob.sha256):
+                output = self._receive(aggregator, info, request)
+                counted = aggregator.send_local_task_results(
+                    name, info.round, info.task, info.data_size, output
+                )
         except (Refused, InputError) as error:
             aggregator.fail(name, f"its result was refused: {error}")
             raise
         except Exception as error:
             aggregator.abort(f"the director could not take a result: {type(error).__name__}: {error}")
             raise
+        finally:
+            # Refused, late, or counted and done with: the store keeps what the journal names.
+            if info.blob.size:
+                self._experiments.discard(info.blob.sha256)
         return pb.Receipt(counted=counted)
 
     @answering

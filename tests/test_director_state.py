@@ -11,6 +11,7 @@ import pytest
 
 from director.blobs import BlobStore
 from director.journal import ExperimentRow, Journal, ResultRow
+from director.record import discard_unreferenced
 from federation.errors import Refused
 from federation.tensors import digest, pack
 
@@ -145,3 +146,20 @@ def test_a_blob_that_nothing_names_any_more_is_found(journal: Journal) -> None:
     assert journal.unreferenced([*named, "4" * 64, "4" * 64, ""]) == ["4" * 64]
     assert journal.clear_results("first") == ["3" * 64]
     assert journal.unreferenced(named) == ["3" * 64]
+
+
+def test_a_blob_that_somebody_holds_stays_though_nothing_names_it_yet(
+    tmp_path: Path, journal: Journal
+) -> None:
+    """Equal bytes are one blob: one experiment may be done with them while another receives them."""
+    store = BlobStore(tmp_path / "blobs")
+    name = store.put(MODEL)
+    with store.held(name):
+        discard_unreferenced(journal, store, [name])
+        assert store.names() == [name]
+        journal.add_experiment(row(model=name))
+    discard_unreferenced(journal, store, [name])
+    assert store.names() == [name], "the journal names it now"
+    journal.update_experiment("first", model="")
+    discard_unreferenced(journal, store, [name])
+    assert store.names() == []

@@ -1,0 +1,48 @@
+"""``make demo`` on a small scale: the same steps, with few voices and one round."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tests.deployment import WORDS
+
+
+def test_the_demo_leaves_a_model_and_its_numbers_and_no_process(plan_file: Path, tmp_path: Path) -> None:
+    output = tmp_path / "demo"
+    sets = ["aggregator.settings.rounds_to_train=1", "federation.settings.envoys=3"]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "workspace.demo", "--output", str(output), "--plan", str(plan_file)),
+            *("--speakers", "8", "--takes", "2"),
+            *(argument for one in sets for argument in ("--set", one)),
+        ],
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    summary = json.loads((output / "summary.json").read_text())
+    assert {"federated", "central", "local", "rounds", "seconds", "exchanged_sha256"} <= summary.keys()
+    assert summary["local"].keys() == {"north", "south", "west"}
+    assert summary["rounds"] == 1
+    assert len(summary["exchanged_sha256"]) == 64
+    assert all(0 <= summary[key] <= 1 for key in ("federated", "central"))
+    labels = json.loads((output / "model" / "config.json").read_text())["id2label"]
+    assert list(labels.values()) == WORDS
+    assert "federated" in done.stdout
+    assert "round   1" in done.stdout, "the rounds are shown as they come"
+
+    here = [p for p in psutil.process_iter(["cmdline"]) if str(output) in " ".join(p.info["cmdline"] or [])]
+    assert not here, "no process is left behind"
+    services = [p.cwd() for p in psutil.process_iter() if p.pid != os.getpid() and "python" in p.name()]
+    assert str(output) not in services
