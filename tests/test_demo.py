@@ -42,7 +42,5 @@ def test_the_demo_leaves_a_model_and_its_numbers_and_no_process(plan_file: Path,
     assert "federated" in done.stdout
     assert "round   1" in done.stdout, "the rounds are shown as they come"
 
-    here = [p for p in psutil.process_iter(["cmdline"]) if str(output) in " ".join(p.info["cmdline"] or [])]
-    assert not here, "no process is left behind"
-    services = [p.cwd() for p in psutil.process_iter() if p.pid != os.getpid() and "python" in p.name()]
-    assert str(output) not in services
+    left = [p.info for p in psutil.process_iter(["cwd", "cmdline"]) if str(output) in str(p.info)]
+    assert not left, "no process is left behind"
