@@ -336,4 +336,8 @@ def _table(columns: list[str], rows: list[list[str]]) -> None:
     table = Table(*columns, box=box.SIMPLE)
     for row in rows:
         table.add_row(*row)
-    Console(markup=False, highlight=False).print(table)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        # Whoever pipes a table wants all of it.
+        console.width = 400
+    console.print(table)
