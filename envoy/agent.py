@@ -6,6 +6,7 @@ and the director sends it what it should be doing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -203,11 +204,13 @@ class Agent:
             stopping = self._stop.is_set() or start.experiment in self._ended
         if stopping:
             worker.terminate()
-        try:
-            worker.communicate(order.to_json())
-        except BrokenPipeError:
+        assert worker.stdin is not None
+        # Its end of the pipe stays open as long as we live: a worker whose agent is gone ends itself.
+        with contextlib.suppress(BrokenPipeError), worker.stdin:
+            worker.stdin.write(order.to_json() + "\n")
+            worker.stdin.flush()
             worker.wait()
-        return worker.returncode
+        return worker.wait()
 
     def _report_failure(self, experiment: str, reason: str) -> None:
         metadata = ((EXPERIMENT_KEY, experiment),)

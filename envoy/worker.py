@@ -1,4 +1,4 @@
-"""One experiment at one site, in a process of its own: ``python -m envoy.worker``, with its order as JSON on standard input.
+"""One experiment at one site, in a process of its own: ``python -m envoy.worker``, its order a line of JSON on standard input.
 
 A process for each experiment, because learning code draws on generators and thread counts that are global, and because what it
 does (run out of memory, crash) must not harm the agent nor another experiment.
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -71,9 +72,16 @@ def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> N
     build_collaborator(plan, shard, client, site).run()
 
 
+def _end_with_the_agent() -> None:
+    """Wait for the end of standard input, which the agent holds open, and end this process at once."""
+    sys.stdin.read()
+    os._exit(1)
+
+
 def main() -> int:
     """Run the order on standard input; 0 when the experiment has ended, an error's exit code otherwise."""
-    order = WorkOrder(**json.load(sys.stdin))
+    order = WorkOrder(**json.loads(sys.stdin.readline()))
+    threading.Thread(target=_end_with_the_agent, daemon=True).start()
     configure(order.log_level)
     try:
         work(order)

@@ -140,6 +140,28 @@ def test_an_experiment_outlives_its_director_and_a_worker_that_are_killed(
         assert disturbed.info().exchanged_sha256 == undisturbed, "the same bits as undisturbed"
 
 
+def test_an_envoy_that_is_killed_takes_its_worker_along_and_goes_on_when_it_is_back(
+    two_envoys: Deployment, plan_file: Path
+) -> None:
+    import psutil
+
+    with two_envoys.federation() as federation:
+        undisturbed = federation.submit(plan_file).watch(show=False).exchanged_sha256
+        disturbed = federation.submit(plan_file)
+        events = disturbed.events(follow=True)
+        next(event for event in events if event.kind == "round_started")
+        north = two_envoys.services[1]
+        workers = psutil.Process(north.process.pid).children()
+        north.end(signal.SIGKILL)
+        gone, alive = psutil.wait_procs(workers, timeout=30)
+        assert gone == workers
+        assert not alive, "nobody trains on without an agent"
+        two_envoys.start("envoy", "start", "-c", "north.yaml")
+        *_, last = events
+        assert last.kind == "finished"
+        assert disturbed.info().exchanged_sha256 == undisturbed
+
+
 def test_a_plan_waits_and_says_for_what(two_envoys: Deployment, plan_file: Path) -> None:
     with two_envoys.federation() as federation:
         waiting = federation.submit(plan_file, ["federation.settings.envoys=3"])
