@@ -40,7 +40,7 @@ def test_the_demo_leaves_a_model_and_its_numbers_and_no_process(plan_file: Path,
     labels = json.loads((output / "model" / "config.json").read_text())["id2label"]
     assert list(labels.values()) == WORDS
     assert "federated" in done.stdout
-    assert "round   1" in done.stdout, "the rounds are shown as they come"
+    assert "round   1" in done.stderr, "the rounds are shown as they come"
 
     left = [p.info for p in psutil.process_iter(["cwd", "cmdline"]) if str(output) in str(p.info)]
     assert not left, "no process is left behind"
