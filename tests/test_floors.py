@@ -59,7 +59,7 @@ def test_nothing_unpickles_or_loads_yaml_unsafely() -> None:
         for file in (ROOT / package).rglob("*.py"):
             assert not {name.partition(".")[0] for name in imports(file)} & forbidden, file
             text = file.read_text()
-            assert "yaml.load(" not in text or "Loader" in text, file
+            assert "yaml.load(" not in text, file
             assert all("weights_only=True" in line for line in text.splitlines() if "torch.load(" in line), (
                 file
             )
