@@ -62,27 +62,32 @@ def command_of(run: str, plan: str, sets: list[str], federation: Path, folder: P
     return [FED, *verb, plan, *overrides, "--federation", str(federation), "-o", str(folder / run), "--quiet"]
 
 
-def counts_of(folder: Path, run: str) -> tuple[Any, Any]:
-    """Return the right answers and the samples of each test speaker."""
+def sums_of(folder: Path, run: str) -> list[Any]:
+    """Return the statistics of each test speaker."""
     from federation.federation_file import load_federation, open_shard
-    from workspace.learning.evaluation import counts_by_group
+    from workspace.learning.evaluation import sums_by_group
     from workspace.learning.exported import load_exported
 
     test = load_federation(folder / "federation.yaml").test
     assert test is not None
     recipe, settings, model = load_exported(folder / run / "model")
-    return counts_by_group(
-        recipe, model, open_shard(test.shard_descriptor).split("test"), settings, device="cpu"
-    )
+    split = open_shard(test.shard_descriptor).split("test")
+    return sums_by_group(recipe, model, split, settings, device="cpu")
 
 
-def interval(counts: list[tuple[Any, Any]]) -> str:
+def accuracy(sums: Any) -> float:
+    """Return the share of right answers."""
+    return float(np.trace(sums["confusion"]) / sums["samples"])
+
+
+def interval(runs: list[list[Any]]) -> str:
     """Write accuracy and interval over the speakers of one or several test sets."""
     from workspace.learning.evaluation import bootstrap_interval
 
-    right, count = (np.concatenate(column) for column in zip(*counts, strict=True))
-    low, high = bootstrap_interval(right, count, 0)
-    return f"{right.sum() / count.sum():.3f} ({low:.3f}-{high:.3f})"
+    sums = [part for parts in runs for part in parts]
+    low, high = bootstrap_interval(sums, accuracy)
+    total = {name: sum(part[name] for part in sums) for name in sums[0]}
+    return f"{accuracy(total):.3f} ({low:.3f}-{high:.3f})"
 
 
 def main() -> None:
@@ -125,7 +130,7 @@ def main() -> None:
     print("|---" * (len(RUNS) + 2) + "|")
     for classes in options.classes:
         counts = {
-            run: [counts_of(options.output / f"{classes}-{seed}", run) for seed in options.seeds]
+            run: [sums_of(options.output / f"{classes}-{seed}", run) for seed in options.seeds]
             for run in RUNS
         }
         for number, seed in enumerate(options.seeds):

@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -172,6 +174,8 @@ class Agent:
                     self._report_failure(
                         name, f"its process was killed by signal {-code}, {1 + RESTARTS} times"
                     )
+            if code == 0:
+                shutil.rmtree(self._state_of(name), ignore_errors=True)
             logger.info("experiment %s: has ended here", name)
         except Exception as error:
             logger.exception("experiment %s cannot run here", name)
@@ -192,6 +196,7 @@ class Agent:
             shard_descriptor=plain(self._config.shard_descriptor),
             checkpoints=dict(self._config.checkpoints),
             log_level=self._config.log_level,
+            state=str(self._state_of(start.experiment)),
         )
         worker = subprocess.Popen(
             [sys.executable, "-m", "envoy.worker"],
@@ -211,6 +216,10 @@ class Agent:
             worker.stdin.flush()
             worker.wait()
         return worker.wait()
+
+    def _state_of(self, experiment: str) -> Path:
+        """Return the folder for what an experiment must keep here over a crash; it goes when the experiment ends."""
+        return self._config.state.expanduser() / self._config.name / "experiments" / experiment
 
     def _report_failure(self, experiment: str, reason: str) -> None:
         metadata = ((EXPERIMENT_KEY, experiment),)

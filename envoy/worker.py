@@ -39,6 +39,7 @@ class WorkOrder:
     shard_descriptor: dict[str, Any]
     checkpoints: dict[str, str]
     log_level: str
+    state: str
 
     def to_json(self) -> str:
         """Write the order for the worker's standard input."""
@@ -68,7 +69,7 @@ def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> N
     from federation.engine.build import Site, build_collaborator
 
     shard = open_shard(Component(**order.shard_descriptor))
-    site = Site(name, order.device, order.checkpoints, order.frozen_fingerprint)
+    site = Site(name, order.device, order.checkpoints, order.frozen_fingerprint, order.state)
     build_collaborator(plan, shard, client, site).run()
 
 

@@ -23,10 +23,10 @@ from federation import document, schema
 from federation.document import Document, Problem, Problems, nearest, shown
 from federation.schema import Component, OfKind
 from federation.settings import AggregatorSettings, FederationSettings, NoSettings
+from federation.statistics import known_kinds
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
-METRICS = ("accuracy", "loss", "macro_f1")
-RECALL = "recall/"
+FILE = "_file"
 CODE = (
     "workspace/learning",
     "workspace/experiments",
@@ -143,6 +143,7 @@ def load_plan(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Ch
     content = document.read(path)
     for assignment in overrides:
         content.override(assignment)
+    _read_files(content, Path(path).parent)
     return _checked(content, Path(path).stem)
 
 
@@ -193,8 +194,37 @@ def environment() -> Environment:
     return Environment(version("speech-federation"), digest.hexdigest())
 
 
+def _read_files(content: Document, folder: Path) -> None:
+    """Put the lines of a text file in the place of a setting ``<name>_file``, as ``<name>``: they travel with the plan.
+
+    Only here, where the plan's author has written it: what arrives over the network names no file.
+    """
+    at: document.Path = ("task_runner", "settings")
+    settings = content.get(*at)
+    for key in [key for key in settings if key.endswith(FILE)] if isinstance(settings, dict) else ():
+        name, target = settings.pop(key), key.removesuffix(FILE)
+        written, travels = (*at, key), (*at, target)
+        if target in settings:
+            content.report(written, f"stands beside {target}; leave one of the two out")
+            continue
+        content.origins[travels] = content.origins.get(written, document.Origin(content.name))
+        settings[target] = []
+        if not isinstance(name, str):
+            content.report(written, f"must be the name of a text file, not {shown(name)}")
+            continue
+        try:
+            with (folder / name).open("rb") as file:
+                text = file.read(document.MAX_BYTES + 1).decode()
+        except (OSError, UnicodeDecodeError):
+            content.report(written, f"{folder / name} cannot be read as a text file in UTF-8")
+            continue
+        if len(text) > document.MAX_BYTES:
+            content.report(written, f"{folder / name} is larger than {document.MAX_BYTES >> 20} MiB")
+        settings[target] = text.removesuffix("\n").split("\n")
+
+
 def _checked(content: Document, name: str) -> CheckedPlan:
-    sections = schema.check(content, PlanDocument, [_forbidden, _task_groups, _best_metric])
+    sections = schema.check(content, PlanDocument, [_forbidden, _task_groups, _metrics])
     config = json.loads(json.dumps(schema.plain(sections), sort_keys=True, allow_nan=False))
     return CheckedPlan(
         name,
@@ -247,15 +277,27 @@ def _task_groups(content: Document) -> Iterator[Problem]:
         yield content.problem(at, f"the percentages of the groups must sum to 1, not {sum(shares):g}")
 
 
-def _best_metric(content: Document) -> Iterator[Problem]:
-    """The best model is chosen by a metric that is derived."""
-    metric = content.get("aggregator", "settings", "best_metric")
-    classes = content.get("federation", "settings", "classes")
-    if not isinstance(metric, str) or not isinstance(classes, list):
+def _metrics(content: Document) -> Iterator[Problem]:
+    """The kind of metrics is known, has the classes that it needs, and has the one that the best model is chosen by."""
+    at: document.Path = ("federation", "settings")
+    settings = content.get(*at)
+    if not isinstance(settings, Mapping):
         return
-    recalls = [f"{RECALL}{name}" for name in classes]
-    if metric not in (*METRICS, *recalls):
-        known = recalls if metric.startswith(RECALL) else (*METRICS, f"{RECALL}<class>")
+    name, classes = settings.get("metrics", "classification"), settings.get("classes", [])
+    if not isinstance(name, str) or not isinstance(classes, list):
+        return
+    if name not in known_kinds():
+        message = f"there is no kind of metrics {shown(name)}{nearest(name, known_kinds())}"
+        yield content.problem((*at, "metrics"), message)
+        return
+    kind = known_kinds()[name]
+    if kind.needs_classes and not classes:
+        missing = "must have at least 1 item, not 0" if "classes" in settings else "is missing"
+        yield content.problem((*at, "classes"), missing)
+    metric = content.get("aggregator", "settings", "best_metric")
+    metric = "accuracy" if metric is None else metric
+    known = kind.names(list(map(str, classes)))
+    if isinstance(metric, str) and metric not in known:
         message = f"there is no metric {shown(metric)}{nearest(metric, known)}"
         yield content.problem(("aggregator", "settings", "best_metric"), message)
 

@@ -6,7 +6,7 @@ They are read on every floor and where torch is not installed, so nothing here i
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -87,7 +87,7 @@ class FederationSettings:
     dataset : str
         What their shards must hold.
     classes : list of str
-        The labels, in the order of the model's outputs.
+        The labels, in the order of the model's outputs; empty for a kind of metrics that needs none.
     seed : int
         All randomness derives from it, an envoy's name and a round's number.
     torch_threads : int
@@ -100,8 +100,10 @@ class FederationSettings:
 
     envoys: Count
     dataset: Name
-    classes: Annotated[list[Name], Field(min_length=1, max_length=10_000), AfterValidator(_distinct)]
+    classes: Annotated[list[Name], Field(max_length=10_000), AfterValidator(_distinct)] = field(
+        default_factory=list
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    metrics: Literal["classification"] = "classification"
+    metrics: Name = "classification"
     start_from: StartFrom | None = None

@@ -3,11 +3,17 @@
 A macro F1 or a recall is no average of the sites' own: the confusion counts of all samples must be summed first.
 So sites send sums, sums are added in any grouping, and the metrics come from the total. Needs numpy only, since the
 director derives them.
+
+What is summed depends on the kind of statistics. Each package brings its kinds by the entry-point group
+``federation.statistics``: the entry's name is what a plan's ``federation.settings.metrics`` says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
@@ -18,7 +24,41 @@ from federation.errors import InputError
 Array = npt.NDArray[Any]
 Statistics = Mapping[str, Array]
 
+Layout = Mapping[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each sum
+
+GROUP = "federation.statistics"
 _LIMIT = 2**53  # counts up to here are exact as floats; no site has more samples
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of statistics: what is summed, and what is derived from the sums.
+
+    Parameters
+    ----------
+    layout : callable
+        The sums by name, for a number of classes. All are at least 0, and one is ``samples``, an int64 scalar.
+    derive : callable
+        The metrics of sums over at least one sample, given the classes.
+    names : callable
+        All metrics that may be derived, given the classes.
+    contradiction : callable
+        What in the sums is at odds, as a clause; None if nothing is.
+    needs_classes : bool
+        Whether samples have labels.
+    """
+
+    layout: Callable[[int], Layout]
+    derive: Callable[[Statistics, Sequence[str]], dict[str, float]]
+    names: Callable[[Sequence[str]], Sequence[str]]
+    contradiction: Callable[[Statistics], str | None]
+    needs_classes: bool = True
+
+
+@cache
+def known_kinds() -> dict[str, Kind]:
+    """Return the kinds that the installed packages bring, by name."""
+    return {point.name: point.load() for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)}
 
 
 def classification(labels: Array, predictions: Array, losses: Array, n_classes: int) -> dict[str, Array]:
@@ -49,9 +89,7 @@ def classification(labels: Array, predictions: Array, losses: Array, n_classes: 
 
 def nothing(kind: str, n_classes: int) -> dict[str, Array]:
     """Return the statistics of no sample: those of a site that holds none for a task."""
-    assert kind == "classification", kind
-    no_sample = np.zeros(0, np.int64)
-    return classification(no_sample, no_sample, np.zeros(0), n_classes)
+    return {name: np.zeros(shape, dtype) for name, (dtype, shape) in _kind(kind).layout(n_classes).items()}
 
 
 def add(a: Statistics, b: Statistics) -> dict[str, Array]:
@@ -73,17 +111,17 @@ def derive(kind: str, statistics: Statistics, classes: Sequence[str]) -> dict[st
     Parameters
     ----------
     kind : str
-        What the statistics are of: ``classification``.
+        What the statistics are of, such as ``classification``.
     statistics : mapping of str to numpy.ndarray
-        As `classification` sums them.
+        The sums of this kind.
     classes : sequence of str
-        The names of the classes, in the order of the confusion matrix.
+        The names of the classes, in the order of the labels.
 
     Returns
     -------
     dict of str to float
-        ``loss``, ``accuracy``, ``macro_f1`` (over the classes that are present or predicted: others have no F1)
-        and ``recall/<class>`` for each class that is present.
+        By name. Of ``classification``: ``loss``, ``accuracy``, ``macro_f1`` (over the classes that are present or predicted:
+        others have no F1) and ``recall/<class>`` for each class that is present.
 
     Raises
     ------
@@ -91,9 +129,55 @@ def derive(kind: str, statistics: Statistics, classes: Sequence[str]) -> dict[st
         If the statistics are not of this kind, or of no sample at all.
     """
     check(kind, statistics, len(classes))
-    samples = int(statistics["samples"])
-    if samples == 0:
+    if int(statistics["samples"]) == 0:
         raise InputError("no metrics can be derived from zero samples: the split is empty")
+    return _kind(kind).derive(statistics, classes)
+
+
+def check(kind: str, statistics: Statistics, n_classes: int) -> None:
+    """Refuse statistics that no honest site can have sent.
+
+    Raises
+    ------
+    InputError
+        If a sum is missing, unknown, of a wrong shape or dtype, negative, infinite, or at odds with the others.
+    """
+    layout = _kind(kind).layout(n_classes)
+    if statistics.keys() != layout.keys():
+        names = ", ".join(sorted(str(name)[:40] for name in statistics)) or "none"
+        *first, last = layout
+        raise InputError(f"statistics must be {', '.join(first)} and {last}, not {names[:200]}")
+    for name, (dtype, shape) in layout.items():
+        value = statistics[name]
+        if value.dtype.name != dtype or value.shape != shape:
+            raise InputError(
+                f"statistics: {name} must be {dtype}{list(shape)}, not {value.dtype.name}{list(value.shape)}"
+            )
+        if not np.all(np.isfinite(value) & (value >= 0)):
+            raise InputError(f"statistics: {name} must be finite and at least 0")
+        if value.dtype.kind == "i" and value.max(initial=0) > _LIMIT:
+            raise InputError(f"statistics: {name} must be at most 2**53")
+    if (odd := _kind(kind).contradiction(statistics)) is not None:
+        raise InputError(f"statistics: {odd}")
+
+
+def _kind(name: str) -> Kind:
+    if name not in known_kinds():
+        known = ", ".join(map(repr, known_kinds()))
+        raise InputError(f"unknown kind of statistics {name!r}: known is {known}")
+    return known_kinds()[name]
+
+
+def _classification_layout(n_classes: int) -> Layout:
+    return {
+        "confusion": ("int64", (n_classes, n_classes)),
+        "loss_sum": ("float64", ()),
+        "samples": ("int64", ()),
+    }
+
+
+def _classification_metrics(statistics: Statistics, classes: Sequence[str]) -> dict[str, float]:
+    samples = int(statistics["samples"])
     confusion = statistics["confusion"]
     hits, true, predicted = np.diag(confusion), confusion.sum(axis=1), confusion.sum(axis=0)
     seen = true + predicted > 0
@@ -106,36 +190,15 @@ def derive(kind: str, statistics: Statistics, classes: Sequence[str]) -> dict[st
     return metrics
 
 
-def check(kind: str, statistics: Statistics, n_classes: int) -> None:
-    """Refuse statistics that no honest site can have sent.
+def _uncounted(statistics: Statistics) -> str | None:
+    if int(statistics["samples"]) != sum(map(int, statistics["confusion"].flat)):
+        return "the confusion counts must be at least 0 and sum up to the samples"
+    return None
 
-    Raises
-    ------
-    InputError
-        If a sum is missing, unknown, of a wrong shape or dtype, negative, infinite, or at odds with the others.
-    """
-    if kind != "classification":
-        raise InputError(f"unknown kind of statistics {kind!r}: known is 'classification'")
-    expected = {
-        "confusion": ("int64", (n_classes, n_classes)),
-        "loss_sum": ("float64", ()),
-        "samples": ("int64", ()),
-    }
-    if statistics.keys() != expected.keys():
-        names = ", ".join(sorted(str(name)[:40] for name in statistics)) or "none"
-        raise InputError(f"statistics must be confusion, loss_sum and samples, not {names[:200]}")
-    for name, (dtype, shape) in expected.items():
-        value = statistics[name]
-        if value.dtype.name != dtype or value.shape != shape:
-            raise InputError(
-                f"statistics: {name} must be {dtype}{list(shape)}, not {value.dtype.name}{list(value.shape)}"
-            )
-    confusion, samples = statistics["confusion"], int(statistics["samples"])
-    if (
-        confusion.min(initial=0) < 0
-        or confusion.max(initial=0) > _LIMIT
-        or samples != sum(map(int, confusion.flat))
-    ):
-        raise InputError("statistics: the confusion counts must be at least 0 and sum up to the samples")
-    if not (np.isfinite(statistics["loss_sum"]) and statistics["loss_sum"] >= 0):
-        raise InputError("statistics: loss_sum must be finite and at least 0")
+
+CLASSIFICATION = Kind(
+    layout=_classification_layout,
+    derive=_classification_metrics,
+    names=lambda classes: ("accuracy", "loss", "macro_f1", *(f"recall/{name}" for name in classes)),
+    contradiction=_uncounted,
+)

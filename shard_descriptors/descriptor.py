@@ -21,15 +21,15 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 class Split(Sequence[Sample], ABC):
     """Samples in a fixed order, read when they are asked for.
 
-    A sample is a dict with ``label`` (int), ``speaker`` and ``id`` (str), and the input; for speech that is
-    ``audio``, float32 of shape [16000] in [-1, 1].
+    A sample is a dict with ``label`` (int; 0 where the dataset has no classes), ``id`` (str), and the input; for speech that
+    is ``audio``, float32 of shape [16000] in [-1, 1], and ``speaker`` (str).
 
     Attributes
     ----------
     labels : numpy.ndarray of int64, shape [n]
         The label of each sample, known without reading it.
     groups : list of str
-        The speaker of each sample: what a split or a bootstrap must not tear apart.
+        What a split or a bootstrap must not tear apart: the speaker of each sample, or the sample itself.
     ids : list of str
         A name for each sample, the same wherever the data lies.
     """

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field
 
-from federation.document import nearest, shown
-from federation.errors import InputError
+from shard_descriptors.checked_settings import checked
 
 
 @dataclass(frozen=True)
@@ -100,28 +98,5 @@ class SpeechCommandsSettings:
 
 
 def check_settings(settings: Mapping[str, Any]) -> SpeechCommandsSettings:
-    """Check settings that did not come through a federation file, such as those of a notebook.
-
-    Raises
-    ------
-    InputError
-        With every setting that is wrong, in one line.
-    """
-    try:
-        return TypeAdapter(SpeechCommandsSettings).validate_json(
-            json.dumps(settings, default=str), strict=True
-        )
-    except ValidationError as error:
-        problems = [_told(problem) for problem in error.errors()]
-        raise InputError(
-            f"settings of the Speech Commands shard: {'; '.join(dict.fromkeys(problems))}"
-        ) from error
-
-
-def _told(problem: Mapping[str, Any]) -> str:
-    name = str(problem["loc"][0]) if problem["loc"] else ""
-    if problem["type"] == "unexpected_keyword_argument":
-        return f"{name}: unknown key{nearest(name, [field.name for field in fields(SpeechCommandsSettings)])}"
-    if problem["type"] == "value_error":
-        return str(problem["ctx"]["error"])
-    return f"{name}: {problem['msg'].replace('Input should be', 'must be')}, not {shown(problem['input'])}"
+    """Check settings that did not come through a federation file; see `checked`."""
+    return checked(SpeechCommandsSettings, settings, "the Speech Commands shard")

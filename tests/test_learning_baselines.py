@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 import pytest
 
 from federation.errors import InputError
-from federation.statistics import derive
+from federation.statistics import add, derive
 from tests.learning_parts import CLASSES, SMALL, Tones, small_recipe
 from workspace.learning.baselines import train_alone
-from workspace.learning.evaluation import bootstrap_interval, counts_by_group, measure
+from workspace.learning.evaluation import bootstrap_interval, measure, sums_by_group
 from workspace.learning.exchange import exchanged_tensors
 from workspace.learning.training import evaluate, initial_model
 
@@ -67,8 +69,9 @@ def test_a_measurement_agrees_with_the_sums_over_the_whole_split() -> None:
     assert measured.loss == pytest.approx(whole["loss"], rel=1e-5)
     assert np.array(measured.confusion).sum() == 23
     assert measured.low <= measured.accuracy <= measured.high
-    right, count = counts_by_group(RECIPE, model, split, SMALL, device="cpu")
-    assert (right.sum() / count.sum(), len(count)) == (measured.accuracy, 5)
+    sums = sums_by_group(RECIPE, model, split, SMALL, device="cpu")
+    assert len(sums) == 5
+    assert derive("classification", reduce(add, sums), CLASSES)["accuracy"] == measured.accuracy
 
 
 def test_nothing_is_measured_on_nothing() -> None:
@@ -76,16 +79,34 @@ def test_nothing_is_measured_on_nothing() -> None:
         measure(RECIPE, initial_model(RECIPE, 1), Tones(0), SMALL, device="cpu")
 
 
+def interval_of(right: Sequence[int], count: int, seed: int = 0) -> tuple[float, float]:
+    groups = [{"right": np.asarray(r), "count": np.asarray(count)} for r in right]
+    return bootstrap_interval(groups, lambda sums: float(sums["right"] / sums["count"]), seed)
+
+
 def test_the_interval_is_seeded_and_covers_the_accuracy() -> None:
-    right, count = np.array([9, 5, 7, 8, 2, 10]), np.full(6, 10)
-    low, high = bootstrap_interval(right, count, 0)
-    assert (low, high) == bootstrap_interval(right, count, 0) != bootstrap_interval(right, count, 1)
-    assert low < right.sum() / count.sum() < high
+    right = [9, 5, 7, 8, 2, 10]
+    low, high = interval_of(right, 10)
+    assert (low, high) == interval_of(right, 10) != interval_of(right, 10, seed=1)
+    assert low < sum(right) / 60 < high
 
 
 def test_speakers_that_differ_make_a_wider_interval_than_clips_alone_would() -> None:
-    alike = bootstrap_interval(np.full(20, 5), np.full(20, 10), 0)
-    unlike = bootstrap_interval(np.array([0, 10] * 10), np.full(20, 10), 0)
-    clips = bootstrap_interval(np.array([0, 1] * 100), np.full(200, 1), 0)
+    alike, unlike, clips = (
+        interval_of([5] * 20, 10),
+        interval_of([0, 10] * 10, 10),
+        interval_of([0, 1] * 100, 1),
+    )
     assert alike == (0.5, 0.5)
     assert unlike[1] - unlike[0] > 2 * (clips[1] - clips[0])
+
+
+def test_many_groups_are_measured_in_at_most_two_hundred_parts() -> None:
+    split = Tones(450)
+    each_its_own = [f"clip {number}" for number in range(450)]
+    alone = type("Alone", (Tones,), {"groups": property(lambda self: each_its_own)})(450)
+    model = initial_model(RECIPE, 1)
+    sums = sums_by_group(RECIPE, model, alone, SMALL, device="cpu")
+    assert len(sums) == 200
+    whole = evaluate(RECIPE, model, split, SMALL, device="cpu")
+    assert np.array_equal(reduce(add, sums)["confusion"], whole["confusion"])

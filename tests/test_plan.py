@@ -263,7 +263,7 @@ def test_plans_are_checked_where_torch_is_not_installed(tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(PLAN)
     script = f"""
 import sys
-for name in ("torch", "transformers", "openfl", "grpc", "numpy"):
+for name in ("torch", "transformers", "openfl", "grpc"):
     sys.modules[name] = None
 from federation.plan import environment, load_plan
 load_plan({str(tmp_path / "plan.yaml")!r})

@@ -96,7 +96,7 @@ def test_sums_that_no_honest_site_sends_are_refused() -> None:
         ({**good, "confusion": good["confusion"].astype(np.float64)}, "confusion must be int64"),
         ({**good, "confusion": good["confusion"][:2]}, "confusion must be int64"),
         ({**good, "confusion": negative}, "at least 0"),
-        ({**good, "confusion": huge, "samples": np.asarray(9 * 2**62 % 2**63, np.int64)}, "at least 0"),
+        ({**good, "confusion": huge, "samples": np.asarray(9 * 2**62 % 2**63, np.int64)}, "at most 2"),
         ({**good, "samples": np.asarray(11)}, "sum up to the samples"),
         ({**good, "loss_sum": np.asarray(np.nan)}, "loss_sum must be finite"),
         ({**good, "loss_sum": np.asarray(-1.0)}, "loss_sum must be finite"),

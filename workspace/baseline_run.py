@@ -16,11 +16,16 @@ from shard_descriptors.descriptor import concatenate
 from workspace.initial_exchange import build_model
 from workspace.learning.baselines import train_alone
 from workspace.learning.evaluation import measure
+from workspace.memory import peak_memory_mb
 
 
 @dataclass(frozen=True)
 class BaselineSummary:
-    """What a baseline leaves in ``summary.json``; the test accuracy is None without a test shard in the federation file."""
+    """What a baseline leaves in ``summary.json``.
+
+    What is said of the test is None without a test shard in the federation file, and accuracies are where there are no classes.
+    ``validation`` and ``test`` hold all metrics.
+    """
 
     plan: str
     data: str
@@ -31,7 +36,10 @@ class BaselineSummary:
     validation_accuracy: float | None
     test_accuracy: float | None
     test_interval: tuple[float, float] | None
+    validation: dict[str, float] | None
+    test: dict[str, float] | None
     seconds: float
+    peak_memory_mb: float
 
 
 def run_baseline(
@@ -89,6 +97,7 @@ def run_baseline(
     recipe.export(result.model, folder / "model")
     rows = ({"round": number, **row} for number, row in enumerate(result.metrics, 1))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    validation = result.metrics[result.best_round - 1] if result.metrics else None
     summary = BaselineSummary(
         plan=plan.name,
         data=envoy or "central",
@@ -96,10 +105,13 @@ def run_baseline(
         best_round=result.best_round,
         steps=result.steps,
         samples=result.samples,
-        validation_accuracy=result.metrics[result.best_round - 1]["accuracy"] if result.metrics else None,
+        validation_accuracy=validation.get("accuracy") if validation else None,
         test_accuracy=test.accuracy if test else None,
         test_interval=(test.low, test.high) if test else None,
+        validation=validation,
+        test=test.metrics if test else None,
         seconds=round(result.seconds, 1),
+        peak_memory_mb=peak_memory_mb(),
     )
     (folder / "summary.json").write_text(json.dumps(asdict(summary), indent=2) + "\n")
     return summary

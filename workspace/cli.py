@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -272,7 +273,7 @@ def local(
 )
 @json_option
 def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
-    """Measure a model folder: accuracy with a 95 % interval over speakers, and the confusion matrix."""
+    """Measure a model folder: its metric with a 95 % interval over speakers (or samples), and the confusion matrix."""
     from workspace.model_evaluation import evaluate_model
 
     _be_quiet(True)
@@ -280,15 +281,65 @@ def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(asdict(measured), indent=2))
         return
+    others = [f"{k} {v:.4f}" for k, v in measured.metrics.items() if "/" not in k and k != measured.metric]
     click.echo(
-        f"accuracy {measured.accuracy:.4f}  (95 % interval over {measured.groups} speakers: {measured.low:.4f} to "
-        f"{measured.high:.4f}), macro F1 {measured.macro_f1:.4f}, loss {measured.loss:.4f}, {measured.samples} clips"
+        f"{measured.metric} {measured.score:.4f}  (95 % interval over {measured.groups} groups: {measured.low:.4f} to "
+        f"{measured.high:.4f}), {', '.join(others)}, {measured.samples} samples"
     )
+    if not measured.confusion:
+        return
     rows = [
         [name, f"{measured.recall[name]:.3f}" if name in measured.recall else "-", *map(str, counts)]
         for name, counts in zip(measured.classes, measured.confusion, strict=True)
     ]
     _table(["true / predicted", "recall", *measured.classes], rows)
+
+
+@click.command()
+@click.argument("model_folder", metavar="MODEL", type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option(
+    "--option", "chosen", multiple=True, metavar="KEY=VALUE", help="What the model's kind lets you choose."
+)
+@click.option(
+    "--attention",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Write attention maps there, a PNG for each input.",
+)
+@json_option
+def predict(
+    model_folder: Path,
+    inputs: tuple[str, ...],
+    chosen: tuple[str, ...],
+    attention: Path | None,
+    as_json: bool,
+) -> None:
+    """Apply a model to your own inputs: texts, or files of speech or images; `-` reads one a line from standard input."""
+    from workspace.model_evaluation import predict as apply
+
+    _be_quiet(True)
+    options = dict(_key_and_value(one) for one in chosen)
+    given = sys.stdin.read().splitlines() if inputs == ("-",) else [*inputs]
+    predictions = apply(model_folder, given, options, attention is not None)
+    for number, one in enumerate(predictions):
+        if attention is not None and one.attention:
+            from workspace.attention_plot import save_attention
+
+            save_attention(one.attention, attention / f"{number}.png")
+        if as_json:
+            told = {"input": one.input, "output": one.output, "scores": dict(one.scores)}
+            click.echo(json.dumps(told, ensure_ascii=False))
+        else:
+            score = one.scores.get(one.output)
+            click.echo(f"{one.input}\t{one.output}" + (f"\t{score:.3f}" if score is not None else ""))
+
+
+def _key_and_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.BadParameter(f"{text}: write it as KEY=VALUE", param_hint="--option")
+    return key, value
 
 
 def _baseline(

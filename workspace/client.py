@@ -282,7 +282,7 @@ class Experiment:
 
         info, tensors = self._download(which)
         recipe, model = build_model(plan_from_json(info.plan, self.name), self._federation.checkpoints)
-        fingerprint = frozen_fingerprint(model)
+        fingerprint = frozen_fingerprint(model, recipe.role)
         if fingerprint != info.frozen_fingerprint:
             raise InputError(
                 f"the frozen part of the model differs here ({fingerprint[:12]}) from that of the experiment "

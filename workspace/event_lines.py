@@ -24,7 +24,7 @@ def _words(body: dict[str, Any]) -> Iterator[str]:
             nested = value if all(isinstance(v, dict) for v in value.values()) else {"": value}
             for task, metrics in nested.items():
                 prefix = f"{task}: " if task else ""
-                shown = {k: v for k, v in metrics.items() if k in ("accuracy", "loss", "macro_f1")}
+                shown = {k: v for k, v in metrics.items() if "/" not in k}
                 yield prefix + " ".join(f"{name}={number:.4f}" for name, number in shown.items())
         elif isinstance(value, list):
             yield f"{key}={','.join(map(str, value))}"

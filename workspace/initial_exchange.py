@@ -47,8 +47,10 @@ def initial_exchange(
     if (start := plan.federation.start_from) is not None:
         if earlier is None:
             raise InputError("federation.settings.start_from: there are no earlier experiments here")
-        load_exchanged(model, earlier(start.experiment, start.which))
-    return InitialExchange(recipe, model, exchanged_tensors(model), frozen_fingerprint(model))
+        load_exchanged(model, earlier(start.experiment, start.which), recipe.role)
+    return InitialExchange(
+        recipe, model, exchanged_tensors(model, recipe.role), frozen_fingerprint(model, recipe.role)
+    )
 
 
 def build_model(plan: CheckedPlan, checkpoints: Mapping[str, str]) -> tuple[Recipe, nn.Module]:
@@ -63,6 +65,6 @@ def build_model(plan: CheckedPlan, checkpoints: Mapping[str, str]) -> tuple[Reci
 
 def write_model(exchange: InitialExchange, tensors: Tensors, folder: Path) -> None:
     """Join exchanged tensors with the frozen part and write a Hugging Face folder."""
-    load_exchanged(exchange.model, tensors)
+    load_exchanged(exchange.model, tensors, exchange.recipe.role)
     folder.mkdir(parents=True, exist_ok=True)
     exchange.recipe.export(exchange.model, folder)

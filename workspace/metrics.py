@@ -31,3 +31,8 @@ def metric_rows(kind: str, body: Mapping[str, Any]) -> Iterator[MetricRow]:
         for task, metrics in body["metrics"].items():
             for name, value in metrics.items():
                 yield MetricRow(round=body["round"], task=task, origin="aggregator", metric=name, value=value)
+
+
+def headline(metrics: Mapping[str, float]) -> str:
+    """Return the metric that a result is told by: accuracy or BLEU where there is one, else the loss."""
+    return next((name for name in ("accuracy", "bleu") if name in metrics), "loss")

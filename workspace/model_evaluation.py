@@ -1,16 +1,20 @@
-"""``fed evaluate``: a model folder, measured on the test shard of a federation file."""
+"""``fed evaluate`` and ``fed predict``: a model folder, measured on a test shard or applied to a user's own inputs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 
 from federation.errors import InputError
 from federation.federation_file import load_federation, open_shard
 from workspace.learning.evaluation import Measurement, measure
 from workspace.learning.exported import load_exported
+from workspace.learning.recipe import Prediction
 
 
 def evaluate_model(folder: Path, federation_path: str, split: Any = "test") -> Measurement:
@@ -30,3 +34,36 @@ def evaluate_model(folder: Path, federation_path: str, split: Any = "test") -> M
         raise InputError(f"{federation_path}: test: its classes are not those of the model in {folder}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return measure(recipe, model.to(device), shard.split(split), settings, device=device)
+
+
+def predict(
+    folder: Path, inputs: Sequence[str], options: Mapping[str, Any], attention: bool = False
+) -> list[Prediction]:
+    """Apply a model folder to a user's own inputs.
+
+    Parameters
+    ----------
+    folder
+        As an experiment wrote it.
+    inputs
+        Texts, or paths of files, as the experiment has it.
+    options
+        What its recipe lets a user choose, such as how a translation is decoded.
+    attention
+        Whether attention maps are wanted.
+
+    Raises
+    ------
+    InputError
+        If an input or an option cannot be used.
+    """
+    recipe, _, model = load_exported(folder)
+    try:
+        chosen: Any = TypeAdapter(recipe.options).validate_python(dict(options))
+    except ValidationError as error:
+        known = ", ".join(field.name for field in fields(recipe.options)) or "none"
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InputError(f"--option {where}: {first['msg']}; this model's options are: {known}") from error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return recipe.predict(model.to(device).eval(), inputs, chosen, attention)

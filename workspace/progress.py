@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from workspace.metrics import headline
+
 AGGREGATE = "aggregated_model_validation"
 
 
@@ -49,9 +51,9 @@ class RoundProgress:
         elif kind == "round_closed":
             self._progress.update(self._task, completed=body["round"])
             parts = [
-                f"{task} {metrics['accuracy']:.3f}"
+                f"{task} {metrics[headline(metrics)]:.3f}"
                 for task, metrics in body["metrics"].items()
-                if "accuracy" in metrics
+                if headline(metrics) in metrics
             ]
             self._print(f"round {body['round']:3d}  {'  '.join(parts)}")
         elif kind in ("waiting", "envoy_failed", "stragglers", "failed", "stopped"):

@@ -23,6 +23,7 @@ from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
 from federation.tensors import Tensors, chunks, digest, open_mapped
 from workspace.initial_exchange import InitialExchange, initial_exchange, write_model
+from workspace.memory import peak_memory_mb
 from workspace.metrics import metric_rows
 from workspace.pipes import PipeClient, PipeLink, run_workers
 from workspace.turns import TurnClient, describe, take_turns
@@ -34,8 +35,9 @@ Notice = Callable[[str, Mapping[str, Any]], None]
 class Summary:
     """What a simulation leaves in ``summary.json``.
 
-    ``test_accuracy`` is the best model's on the federation file's test shard, None without one; ``exchanged_sha256`` names the
-    exchanged tensors after the last round.
+    ``test_accuracy`` is the best model's on the federation file's test shard, ``test`` and ``last_test`` hold all metrics of
+    the best and the last model; None without a test shard, or where there are no classes. ``exchanged_sha256`` names the
+    exchanged tensors after the last round, ``exchanged_bytes`` is what an envoy sends in a round, and receives as well.
     """
 
     plan: str
@@ -44,8 +46,12 @@ class Summary:
     best_round: int
     test_accuracy: float | None
     last_test_accuracy: float | None
+    test: dict[str, float] | None
+    last_test: dict[str, float] | None
     exchanged_sha256: str
+    exchanged_bytes: int
     seconds: float
+    peak_memory_mb: float
 
 
 class FileRecord:
@@ -149,18 +155,22 @@ def simulate(
     for which, tensors in (("best", best), ("last", record.last)):
         with (folder / f"exchanged_{which}.safetensors").open("wb") as file:
             file.writelines(chunks(tensors))
-    last_accuracy = _test_accuracy(plan, federation, exchange, record.last, device)
-    best_accuracy = _test_accuracy(plan, federation, exchange, best, device)
+    last_test = _test(plan, federation, exchange, record.last, device)
+    best_test = _test(plan, federation, exchange, best, device)
     write_model(exchange, best, folder / "model")
     summary = Summary(
         plan=plan.name,
         rounds=plan.aggregator.rounds_to_train,
         envoys=names,
         best_round=best_round,
-        test_accuracy=best_accuracy,
-        last_test_accuracy=last_accuracy,
+        test_accuracy=(best_test or {}).get("accuracy"),
+        last_test_accuracy=(last_test or {}).get("accuracy"),
+        test=best_test,
+        last_test=last_test,
         exchanged_sha256=digest(record.last),
+        exchanged_bytes=sum(tensor.nbytes for tensor in record.last.values()),
         seconds=round(monotonic() - start, 1),
+        peak_memory_mb=peak_memory_mb(),
     )
     (folder / "summary.json").write_text(json.dumps(asdict(summary), indent=2) + "\n")
     return summary
@@ -217,23 +227,23 @@ def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> A
     return build_collaborator(plan, shard, client, site)
 
 
-def _test_accuracy(
+def _test(
     plan: CheckedPlan,
     federation: FederationFile,
     exchange: InitialExchange,
     tensors: Tensors,
     device: str,
-) -> float | None:
+) -> dict[str, float] | None:
     if federation.test is None:
         return None
     from federation.statistics import derive
     from workspace.learning.exchange import load_exchanged
     from workspace.learning.training import evaluate
 
-    load_exchanged(exchange.model.to(device), tensors)
+    load_exchanged(exchange.model.to(device), tensors, exchange.recipe.role)
     split = open_shard(federation.test.shard_descriptor).split("test")
     sums = evaluate(exchange.recipe, exchange.model, split, plan.task_runner, device=device)
-    return derive(plan.federation.metrics, sums, plan.federation.classes)["accuracy"]
+    return derive(plan.federation.metrics, sums, plan.federation.classes)
 
 
 def _earlier(folder: Path, name: str, which: str) -> Tensors:

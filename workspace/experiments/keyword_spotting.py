@@ -29,7 +29,7 @@ from federation.errors import InputError
 from workspace.experiments.filterbank import start_as_filterbank
 from workspace.learning.audio_augmentation import augment
 from workspace.learning.checkpoints import checkpoint_folder
-from workspace.learning.recipe import Batch, Sample
+from workspace.learning.recipe import Batch, Prediction, Recipe, Sample
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
 
 Array = npt.NDArray[Any]
@@ -40,7 +40,7 @@ HEAD = ("projector", "classifier")
 _NO_MODEL = (OSError, ValueError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
 
 
-class KeywordSpotting:
+class KeywordSpotting(Recipe):
     """The recipe of keyword spotting (`workspace.learning.recipe.Recipe`).
 
     Parameters
@@ -118,6 +118,24 @@ class KeywordSpotting:
         whole: Any = copy.deepcopy(model).merge_and_unload() if self.settings.lora else model  # type: ignore[operator]
         whole.save_pretrained(folder)
         self._feature_extractor.save_pretrained(folder)
+
+    def predict(
+        self, model: nn.Module, inputs: Sequence[str], options: Any, attention: bool = False
+    ) -> list[Prediction]:
+        """Say which word each audio file holds; see `Recipe`. Files are resampled, and padded or cropped to one second."""
+        if attention:
+            raise InputError("keyword spotting draws no attention maps; leave --attention out")
+        from shard_descriptors.audio import as_float, read_clip
+
+        device = next(model.parameters()).device
+        predictions = []
+        for file in inputs:
+            batch = self.collate([{"audio": as_float(read_clip(Path(file))), "label": 0}], None)
+            with torch.inference_mode():
+                logits = model(batch["input_values"].to(device)).logits[0].float()
+            scores = dict(zip(self.classes, logits.softmax(-1).tolist(), strict=True))
+            predictions.append(Prediction(file, max(scores, key=scores.__getitem__), scores))
+        return predictions
 
     def _config_overrides(self) -> dict[str, Any]:
         given = asdict(self.settings.model) if self.settings.model else {}

@@ -10,18 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from federation.statistics import derive
-from workspace.learning.exchange import exchanged_tensors, load_exchanged
 from workspace.learning.recipe import Recipe
 from workspace.learning.training import (
     Device,
+    OptimizerState,
     Progress,
     Samples,
     evaluate,
     initial_model,
-    make_optimizer,
     train_round,
 )
 from workspace.settings.training import TrainingSettings
@@ -86,8 +86,8 @@ def train_alone(
         Told how far it is.
     """
     model = initial_model(recipe, seed).to(device)
-    optimizer = make_optimizer(model, settings)
-    best, best_round, best_score = exchanged_tensors(model), 0, float("-inf")
+    memory: OptimizerState = {}
+    best, best_round, best_score = _copied(model), 0, float("-inf")
     metrics, steps, samples, seconds = [], 0, 0, 0.0
     for number in range(rounds):
         report = train_round(
@@ -100,7 +100,7 @@ def train_alone(
             seed=seed,
             site=site,
             device=device,
-            optimizer=optimizer,
+            memory=memory,
             progress=_progress(notice, number),
         )
         steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
@@ -110,9 +110,14 @@ def train_alone(
         # Without validation samples there is nothing to choose by: the last model is taken.
         score = metrics[-1][best_metric] * (1 if maximize else -1) if metrics else float(number)
         if score > best_score:
-            best, best_round, best_score = exchanged_tensors(model), number + 1, score
-    load_exchanged(model, best)
+            best, best_round, best_score = _copied(model), number + 1, score
+    model.load_state_dict(best)
     return BaselineResult(model, best_round, metrics, steps, samples, seconds)
+
+
+def _copied(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Copy all of a model: here nothing travels, so buffers and personal layers belong to it as well."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
 
 
 def _progress(notice: Notice | None, rounds_done: int) -> Progress | None:

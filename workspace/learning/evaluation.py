@@ -1,13 +1,16 @@
-"""How good a model is on a test split, and how sure that is: accuracy with a bootstrap interval over speakers.
+"""How good a model is on a test split, and how sure that is: a metric with a bootstrap interval over groups.
 
-Clips of one speaker are alike, so that resampling clips would promise more than it can keep: whole speakers are drawn with
-replacement (Efron & Tibshirani 1993, ch. 8, the cluster bootstrap) and the 2.5th and 97.5th percentiles are reported.
+Clips of one speaker are alike, so that resampling clips would promise more than it can keep: whole groups are drawn with
+replacement (Efron & Tibshirani 1993, ch. 8, the cluster bootstrap) and the 2.5th and 97.5th percentiles are reported. The
+metric is derived anew from each draw's sums, so it may be one that is no average, such as BLEU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,12 +18,15 @@ import numpy.typing as npt
 from torch import nn
 
 from federation.errors import InputError
-from federation.statistics import classification, derive
+from federation.statistics import add, derive
 from workspace.learning.recipe import Recipe
 from workspace.learning.training import Device, Samples, evaluate
+from workspace.metrics import headline
 from workspace.settings.training import TrainingSettings
 
 DRAWS = 2000
+MOST_PARTS = 200
+Sums = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -29,36 +35,55 @@ class Measurement:
 
     Parameters
     ----------
-    accuracy, low, high : float
-        The share of right answers, and the ends of its 95 % interval.
-    loss, macro_f1 : float
-        Mean cross-entropy; the mean F1 of the classes.
+    metric : str
+        That which the interval is of.
+    score, low, high : float
+        Its value, and the ends of its 95 % interval.
+    metrics : dict of str to float
+        All that are derived.
     samples, groups : int
-        Clips and speakers.
+        Samples, and groups (such as speakers) that they come from.
+    accuracy, macro_f1, loss : float or None
+        Out of ``metrics``, where this kind of statistics has them.
     recall : dict of str to float
         By class.
     classes : list of str
         In the order of the confusion matrix.
     confusion : list of list of int
-        Rows are true classes.
+        Rows are true classes; empty where there are none.
     """
 
-    accuracy: float
+    metric: str
+    score: float
     low: float
     high: float
-    loss: float
-    macro_f1: float
+    metrics: dict[str, float]
     samples: int
     groups: int
+    accuracy: float | None
+    macro_f1: float | None
+    loss: float | None
     recall: dict[str, float]
     classes: list[str]
     confusion: list[list[int]]
 
 
 def measure(
-    recipe: Recipe, model: nn.Module, split: Any, settings: TrainingSettings, *, device: Device, seed: int = 0
+    recipe: Recipe,
+    model: nn.Module,
+    split: Any,
+    settings: TrainingSettings,
+    *,
+    device: Device,
+    seed: int = 0,
+    metric: str | None = None,
 ) -> Measurement:
-    """Measure a model on a split whose ``groups`` name the speaker of each sample.
+    """Measure a model on a split whose ``groups`` name the speaker of each sample, or the sample itself.
+
+    Parameters
+    ----------
+    metric
+        What the interval is of; by default `headline` of the recipe's metrics.
 
     Raises
     ------
@@ -69,67 +94,64 @@ def measure(
         raise InputError(
             "the split to evaluate on is empty: check the shard's settings (classes, split, shares)"
         )
-    sums = _sums_by_group(recipe, model, split, settings, device)
-    none = np.zeros(0, np.int64)
-    total = classification(none, none, np.zeros(0), len(recipe.classes))
-    total = {name: np.asarray(total[name] + sum(s[name] for s in sums.values())) for name in total}
-    metrics = derive("classification", total, recipe.classes)
-    right = np.array([np.trace(s["confusion"]) for s in sums.values()])
-    count = np.array([int(s["samples"]) for s in sums.values()])
-    low, high = bootstrap_interval(right, count, seed)
+    sums = sums_by_group(recipe, model, split, settings, device=device)
+    total: Sums = reduce(add, sums)
+    metrics = derive(recipe.metrics, total, recipe.classes)
+    metric = metric or headline(metrics)
+    chosen = metric
+    low, high = bootstrap_interval(
+        sums, lambda some: derive(recipe.metrics, some, recipe.classes)[chosen], seed
+    )
+    recall = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith("recall/")}
     return Measurement(
-        accuracy=metrics["accuracy"],
+        metric=metric,
+        score=metrics[metric],
         low=low,
         high=high,
-        loss=metrics["loss"],
-        macro_f1=metrics["macro_f1"],
+        metrics=metrics,
         samples=len(split),
-        groups=len(sums),
-        recall={
-            name.partition("/")[2]: value for name, value in metrics.items() if name.startswith("recall/")
-        },
+        groups=len(set(split.groups)),
+        accuracy=metrics.get("accuracy"),
+        macro_f1=metrics.get("macro_f1"),
+        loss=metrics.get("loss"),
+        recall=recall,
         classes=list(recipe.classes),
-        confusion=total["confusion"].tolist(),
+        confusion=total["confusion"].tolist() if "confusion" in total else [],
     )
 
 
-def counts_by_group(
+def sums_by_group(
     recipe: Recipe, model: nn.Module, split: Any, settings: TrainingSettings, *, device: Device
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Return the right answers and the samples of each group of a split, for intervals over several test sets.
+) -> list[Sums]:
+    """Return the statistics of each group of a split, what a bootstrap draws from.
 
-    Returns
-    -------
-    right, count : numpy.ndarray of int, shape (groups,)
+    Beyond 200 groups, several make one part: a part of one sample each would be slow to evaluate, and the interval of as
+    many parts is as wide.
     """
-    sums = _sums_by_group(recipe, model, split, settings, device)
-    return (
-        np.array([np.trace(s["confusion"]) for s in sums.values()]),
-        np.array([int(s["samples"]) for s in sums.values()]),
-    )
+    groups = list(_indices(split.groups).values())
+    parts = [list(chain(*groups[start::MOST_PARTS])) for start in range(min(MOST_PARTS, len(groups)))]
+    return [evaluate(recipe, model, _Subset(split, part), settings, device=device) for part in parts]
 
 
-def bootstrap_interval(right: npt.NDArray[Any], count: npt.NDArray[Any], seed: int) -> tuple[float, float]:
-    """Return the 95 % interval of an accuracy under resampling of groups.
+def bootstrap_interval(
+    sums: Sequence[Sums], score: Callable[[Sums], float], seed: int = 0
+) -> tuple[float, float]:
+    """Return the 95 % interval of a metric under resampling of groups.
 
     Parameters
     ----------
-    right, count : numpy.ndarray of int, shape (groups,)
-        Right answers and samples of each group.
+    sums : sequence of statistics
+        Of each group; those of several test sets one after another for an interval over all of them.
+    score : callable
+        Derives the metric from sums over several groups.
     seed : int
         Of the draws.
     """
-    drawn = np.random.default_rng(seed).integers(0, len(count), (DRAWS, len(count)))
-    accuracies = right[drawn].sum(axis=1) / count[drawn].sum(axis=1)
-    low, high = np.percentile(accuracies, [2.5, 97.5])
+    stacked = {name: np.stack([part[name] for part in sums]) for name in sums[0]}
+    drawn = np.random.default_rng(seed).integers(0, len(sums), (DRAWS, len(sums)))
+    scores = [score({name: v[draw].sum(axis=0) for name, v in stacked.items()}) for draw in drawn]
+    low, high = np.percentile(scores, [2.5, 97.5])
     return float(low), float(high)
-
-
-def _sums_by_group(
-    recipe: Recipe, model: nn.Module, split: Any, settings: TrainingSettings, device: Device
-) -> dict[str, dict[str, npt.NDArray[Any]]]:
-    parts = {group: _Subset(split, indices) for group, indices in _indices(split.groups).items()}
-    return {group: evaluate(recipe, model, part, settings, device=device) for group, part in parts.items()}
 
 
 class _Subset(Samples):

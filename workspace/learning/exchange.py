@@ -1,9 +1,12 @@
-"""What of a model travels (the trainable parameters), and the fingerprint of what does not."""
+"""What of a model travels, what every site must hold alike, and what is a site's own: roles, by name.
+
+Every function takes the roles as a recipe gives them (`workspace.learning.recipe.Recipe.role`).
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,23 +16,26 @@ from torch import nn
 
 from federation.errors import InputError
 from federation.tensors import TensorSpec
+from workspace.learning.recipe import Role, role_by_gradient
 
 Array = npt.NDArray[Any]
+Roles = Callable[[str, torch.Tensor], Role]
 
 
-def exchanged_tensors(model: nn.Module) -> dict[str, Array]:
-    """Copy the exchanged tensors: the trainable parameters as float32, sorted by name; a shared one once."""
-    return {name: _to_float32(parameter) for name, parameter in _trainable(model).items()}
+def exchanged_tensors(model: nn.Module, role: Roles = role_by_gradient) -> dict[str, Array]:
+    """Copy the exchanged tensors as float32, sorted by name; a shared one once."""
+    return {name: _to_float32(tensor) for name, tensor in _of_role(model, role, "exchanged").items()}
 
 
-def tensor_specs(model: nn.Module) -> dict[str, TensorSpec]:
+def tensor_specs(model: nn.Module, role: Roles = role_by_gradient) -> dict[str, TensorSpec]:
     """Say what an update of this model must hold."""
     return {
-        name: TensorSpec("float32", tuple(parameter.shape)) for name, parameter in _trainable(model).items()
+        name: TensorSpec("float32", tuple(tensor.shape))
+        for name, tensor in _of_role(model, role, "exchanged").items()
     }
 
 
-def load_exchanged(model: nn.Module, tensors: Mapping[str, Array]) -> None:
+def load_exchanged(model: nn.Module, tensors: Mapping[str, Array], role: Roles = role_by_gradient) -> None:
     """Set the exchanged tensors of a model, in place.
 
     Raises
@@ -37,40 +43,53 @@ def load_exchanged(model: nn.Module, tensors: Mapping[str, Array]) -> None:
     InputError
         If the tensors are not exactly those that the model exchanges, by name and shape.
     """
-    parameters = _trainable(model)
-    if odd := sorted(parameters.keys() ^ tensors.keys()):
-        lack = "are missing" if odd[0] in parameters else "are not this model's"
-        raise InputError(
-            f"{len(odd)} exchanged tensors {lack} or more (the first is {odd[0]!r}): other plan or version?"
-        )
-    for name, parameter in parameters.items():
-        if tuple(tensors[name].shape) != tuple(parameter.shape):
-            shapes = f"{list(tensors[name].shape)}, the model's {list(parameter.shape)}"
-            raise InputError(f"exchanged tensor {name!r} has shape {shapes}: another plan's model?")
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            # A tensor of our own: what arrives may be a read-only map of a file.
-            parameter.copy_(torch.from_numpy(np.array(tensors[name], dtype=np.float32)))
+    _load(_of_role(model, role, "exchanged"), tensors)
 
 
-def frozen_fingerprint(model: nn.Module) -> str:
-    """Return the SHA-256 (hexadecimal) over name, dtype, shape and bytes of every float tensor that stays."""
+def local_tensors(model: nn.Module, role: Roles) -> dict[str, Array]:
+    """Copy the tensors that are this site's own and of floats, sorted by name."""
+    return {name: _to_float32(tensor) for name, tensor in _personal(model, role).items()}
+
+
+def load_local(model: nn.Module, tensors: Mapping[str, Array], role: Roles) -> None:
+    """Set the site's own tensors, in place; as `load_exchanged`."""
+    _load(_personal(model, role), tensors)
+
+
+def frozen_fingerprint(model: nn.Module, role: Roles = role_by_gradient) -> str:
+    """Return the SHA-256 (hexadecimal) over name, dtype, shape and bytes of every float tensor that is frozen."""
     sha = hashlib.sha256()
-    for name, tensor in sorted(_frozen(model).items()):
+    for name, tensor in _of_role(model, role, "frozen").items():
         sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
         sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return sha.hexdigest()
 
 
-def _trainable(model: nn.Module) -> dict[str, nn.Parameter]:
-    return dict(sorted((name, p) for name, p in model.named_parameters() if p.requires_grad))
+def _load(own: Mapping[str, torch.Tensor], tensors: Mapping[str, Array]) -> None:
+    if odd := sorted(own.keys() ^ tensors.keys()):
+        lack = "are missing" if odd[0] in own else "are not this model's"
+        raise InputError(
+            f"{len(odd)} exchanged tensors {lack} or more (the first is {odd[0]!r}): other plan or version?"
+        )
+    for name, tensor in own.items():
+        if tuple(tensors[name].shape) != tuple(tensor.shape):
+            shapes = f"{list(tensors[name].shape)}, the model's {list(tensor.shape)}"
+            raise InputError(f"exchanged tensor {name!r} has shape {shapes}: another plan's model?")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            # A tensor of our own: what arrives may be a read-only map of a file.
+            tensor.copy_(torch.from_numpy(np.array(tensors[name], dtype=np.float32)))
 
 
-def _frozen(model: nn.Module) -> dict[str, torch.Tensor]:
+def _of_role(model: nn.Module, role: Roles, wanted: Role) -> dict[str, torch.Tensor]:
     kept = model.state_dict(keep_vars=True).keys()
-    frozen: dict[str, torch.Tensor] = {name: p for name, p in model.named_parameters() if not p.requires_grad}
-    frozen |= {name: b for name, b in model.named_buffers() if name in kept and b.is_floating_point()}
-    return frozen
+    named: dict[str, torch.Tensor] = dict(model.named_parameters())
+    named |= {name: buffer for name, buffer in model.named_buffers() if name in kept}
+    return dict(sorted((name, tensor) for name, tensor in named.items() if role(name, tensor) == wanted))
+
+
+def _personal(model: nn.Module, role: Roles) -> dict[str, torch.Tensor]:
+    return {name: t for name, t in _of_role(model, role, "local").items() if t.is_floating_point()}
 
 
 def _to_float32(tensor: torch.Tensor) -> Array:

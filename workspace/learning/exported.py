@@ -14,7 +14,11 @@ from workspace.learning.recipe import Recipe, build_recipe
 from workspace.settings.training import TrainingSettings
 from workspace.templates import EXPERIMENTS
 
-_EXPERIMENT_OF = {"Wav2Vec2ForSequenceClassification": "keyword_spotting"}
+_EXPERIMENT_OF = {
+    architecture: name
+    for name, experiment in EXPERIMENTS.items()
+    for architecture in experiment.architectures
+}
 _ID = "exported/model"  # the folder stands in for this checkpoint
 
 
@@ -37,13 +41,11 @@ def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
         names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder}: no model folder (config.json: {error})") from error
-    if architecture not in _EXPERIMENT_OF or not names:
+    if architecture not in _EXPERIMENT_OF:
         known = ", ".join(sorted(_EXPERIMENT_OF))
-        raise InputError(
-            f"{folder}: holds {architecture or 'no model'} with {len(names)} classes; known: {known}"
-        )
+        raise InputError(f"{folder}: holds {architecture or 'no model'}; known: {known}")
     experiment = _EXPERIMENT_OF[architecture]
-    settings = TypeAdapter(EXPERIMENTS[experiment]).validate_python(
+    settings = TypeAdapter(EXPERIMENTS[experiment].settings).validate_python(
         {"experiment": experiment, "checkpoint": _ID}
     )
     recipe = build_recipe(experiment, settings, [names[i] for i in sorted(names)], {_ID: str(folder)})

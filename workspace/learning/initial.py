@@ -38,6 +38,8 @@ def build_initial(
     settings, recipe, model
         The settings as their dataclass, and the model on the CPU.
     """
-    typed = TypeAdapter(EXPERIMENTS[experiment]).validate_python({"experiment": experiment, **settings})
+    typed = TypeAdapter(EXPERIMENTS[experiment].settings).validate_python(
+        {"experiment": experiment, **settings}
+    )
     recipe = build_recipe(experiment, typed, classes, checkpoints)
     return typed, recipe, initial_model(recipe, seed)

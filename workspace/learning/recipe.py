@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,34 +16,133 @@ from torch import nn
 
 from federation.errors import InputError
 from workspace.settings.training import TrainingSettings
+from workspace.templates import EXPERIMENTS
 
 Array = npt.NDArray[Any]
-Batch = dict[str, torch.Tensor]
+Batch = dict[str, Any]  # tensors, which are moved to the device, and whatever else the recipe's loss wants
 Sample = Mapping[str, Any]
+Role = Literal["exchanged", "frozen", "local"]
 
 
-class Recipe(Protocol):
-    """One experiment: its model, its preprocessing and its loss, in plain PyTorch."""
+@dataclass(frozen=True)
+class AttentionMap:
+    """Who looks at whom: ``weights`` is float of shape [len(rows), len(columns)]; the labels are the tokens."""
+
+    title: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    weights: Array
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model makes of one input of a user's.
+
+    Parameters
+    ----------
+    input : str
+        The text, or the file, as it was given.
+    output : str
+        The class, or the text that was written.
+    scores : dict of str to float
+        The probability of each class, or what the recipe says of its output.
+    attention : sequence of AttentionMap
+        Empty unless it was asked for.
+    """
+
+    input: str
+    output: str
+    scores: Mapping[str, float]
+    attention: Sequence[AttentionMap] = ()
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """For a recipe whose predictions have nothing to choose."""
+
+
+class Recipe(ABC):
+    """One experiment: its model, its preprocessing and its loss, in plain PyTorch.
+
+    It is built as ``Recipe(settings, classes, checkpoints)``: the settings as the plan gives them, the classes in the order
+    of the labels, and hub ids with the local folders that hold them.
+
+    Attributes
+    ----------
+    classes : sequence of str
+        In the order of the labels; empty where samples have none.
+    metrics : str
+        The kind of statistics that `loss` returns (`federation.statistics`).
+    options : type
+        The dataclass of what a user may choose for `predict`.
+    """
 
     classes: Sequence[str]
+    metrics: ClassVar[str] = "classification"
+    options: ClassVar[type] = NoOptions
 
+    @abstractmethod
     def build_model(self) -> nn.Module:
-        """Build the model on the CPU; ``requires_grad`` marks what is trained and travels.
+        """Build the model on the CPU; ``requires_grad`` marks what is trained.
 
         Its random weights come from torch's global generator, which the caller has seeded.
         """
 
+    @abstractmethod
     def collate(self, samples: Sequence[Sample], generator: np.random.Generator | None) -> Batch:
         """Make a batch of samples; augmented by the generator's draws if there is one."""
 
+    @abstractmethod
     def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, Array]]:
         """Return the mean loss of a batch and its statistics (`federation.statistics`)."""
 
+    @abstractmethod
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write the model as a folder that its own ecosystem loads."""
 
+    @abstractmethod
+    def predict(
+        self, model: nn.Module, inputs: Sequence[str], options: Any, attention: bool = False
+    ) -> list[Prediction]:
+        """Apply the model to a user's own inputs.
 
-_RECIPES = {"keyword_spotting": "workspace.experiments.keyword_spotting:KeywordSpotting"}
+        Parameters
+        ----------
+        model
+            In evaluation mode, on any device.
+        inputs
+            Texts, or paths of files.
+        options
+            Of the dataclass that `options` names.
+        attention
+            Whether attention maps are wanted, where the model has any.
+
+        Raises
+        ------
+        InputError
+            If an input cannot be used.
+        """
+
+    def role(self, name: str, tensor: torch.Tensor) -> Role:
+        """Say what becomes of a parameter or buffer: it travels, or is the same everywhere, or is the site's own.
+
+        By default what is trained travels, the rest of the floats is frozen, and integers are local.
+        """
+        return role_by_gradient(name, tensor)
+
+    def learning_rate_share(self, name: str, progress: float) -> float:
+        """Return a parameter's share of the learning rate in the round that begins at this point of the experiment.
+
+        Zero lets it rest: no gradient is computed for it in that round. ``progress`` is 0 at the first round and below 1.
+        """
+        return 1.0
+
+
+def role_by_gradient(name: str, tensor: torch.Tensor) -> Role:
+    """Say that what is trained travels, that the rest of the floats is frozen and that integers are local."""
+    if isinstance(tensor, nn.Parameter):
+        return "exchanged" if tensor.requires_grad else "frozen"
+    return "frozen" if tensor.is_floating_point() else "local"
 
 
 def build_recipe(
@@ -65,8 +166,8 @@ def build_recipe(
     InputError
         If there is no such experiment.
     """
-    if experiment not in _RECIPES:
-        raise InputError(f"unknown experiment {experiment!r}: known are {', '.join(sorted(_RECIPES))}")
-    module, name = _RECIPES[experiment].split(":")
+    if experiment not in EXPERIMENTS:
+        raise InputError(f"unknown experiment {experiment!r}: known are {', '.join(sorted(EXPERIMENTS))}")
+    module, name = EXPERIMENTS[experiment].recipe.split(":")
     recipe: Recipe = getattr(import_module(module), name)(settings, classes, checkpoints)
     return recipe

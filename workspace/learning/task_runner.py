@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,8 +18,15 @@ from federation.engine.build import Site
 from federation.errors import Refused
 from federation.statistics import nothing
 from federation.tensors import Array, Tensors
-from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint, load_exchanged
+from workspace.learning.exchange import (
+    exchanged_tensors,
+    frozen_fingerprint,
+    load_exchanged,
+    load_local,
+    local_tensors,
+)
 from workspace.learning.initial import build_initial
+from workspace.learning.local_tensors import LocalTensors
 from workspace.learning.training import evaluate, train_round
 
 logger = logging.getLogger(__name__)
@@ -74,8 +82,16 @@ class FineTuning(TaskRunner):
         self.settings, self.recipe, self.model = build_initial(
             experiment, settings, classes, seed, site.checkpoints
         )
+        if self.recipe.metrics != metrics:
+            raise Refused(
+                f"the experiment {experiment} sends statistics of the kind {self.recipe.metrics}, the plan's "
+                f"federation.settings.metrics is {metrics}"
+            )
         self._check_frozen(site.frozen_fingerprint)
-        self.names = list(exchanged_tensors(self.model))
+        self.names = list(exchanged_tensors(self.model, self.recipe.role))
+        self._initial_local = local_tensors(self.model, self.recipe.role)
+        state = Path(site.state) if site.state and self._initial_local else None
+        self._local = LocalTensors(state)
         self.model.to(self.device)
 
     def initialize_tensorkeys_for_functions(self, with_opt_vars: bool = False) -> None:
@@ -91,7 +107,7 @@ class FineTuning(TaskRunner):
         self, col_name: str, round_num: int, input_tensor_dict: Tensors, **kwargs: Any
     ) -> tuple[dict[Any, Array], dict[Any, Array]]:
         """Train for one round from the aggregate; send the trained tensors and the sums of the training batches."""
-        load_exchanged(self.model, input_tensor_dict)
+        self._load(input_tensor_dict, round_num)
         report = train_round(
             self.recipe,
             self.model,
@@ -104,7 +120,9 @@ class FineTuning(TaskRunner):
             device=self.device,
         )
         logger.info("round %d: %d samples in %.1f s", round_num, report.samples, report.seconds)
-        trained = exchanged_tensors(self.model)
+        trained = exchanged_tensors(self.model, self.recipe.role)
+        if self._initial_local:
+            self._local.keep(round_num, local_tensors(self.model, self.recipe.role))
         sent = {
             TensorKey(name, col_name, round_num, False, ("trained",)): value
             for name, value in trained.items()
@@ -118,12 +136,19 @@ class FineTuning(TaskRunner):
         split = self.data_loader.get_valid_loader()
         if len(split) == 0:
             return _statistics(nothing(self.metrics, len(self.recipe.classes)), col_name, round_num), {}
-        load_exchanged(self.model, input_tensor_dict)
+        # What this round's own training has left here belongs to its model, but not to the aggregate that it began with.
+        self._load(input_tensor_dict, round_num + int(kwargs.get("apply", "global") == "local"))
         statistics = evaluate(self.recipe, self.model, split, self.settings, device=self.device)
         return _statistics(statistics, col_name, round_num), {}
 
+    def _load(self, tensors: Tensors, round_number: int) -> None:
+        """Set what travels, and beside it what the site's rounds before this one have left."""
+        load_exchanged(self.model, tensors, self.recipe.role)
+        if self._initial_local:
+            load_local(self.model, self._local.before(round_number) or self._initial_local, self.recipe.role)
+
     def _check_frozen(self, expected: str | None) -> None:
-        if expected is not None and (found := frozen_fingerprint(self.model)) != expected:
+        if expected is not None and (found := frozen_fingerprint(self.model, self.recipe.role)) != expected:
             raise Refused(
                 f"{self.site.name}: the frozen part of the model differs from the workspace's ({found[:12]} here, "
                 f"{expected[:12]} there); use the same checkpoint files and versions at every site"

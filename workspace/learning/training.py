@@ -11,7 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from workspace.settings.training import TrainingSettings
 Array = npt.NDArray[Any]
 Device = torch.device | str
 EMPTY_SPLIT = "the split to evaluate on is empty: check the shard's settings (classes, partition, split)"
+OptimizerState = dict[Any, Any]  # by parameter, as torch keeps it
 Progress = Callable[[int, int, float], None]  # step, steps, loss; raising stops the training
 
 
@@ -93,13 +94,25 @@ def learning_rate(settings: TrainingSettings, progress: float) -> float:
     return settings.learning_rate * share
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Return a fresh AdamW over what the model marks as trainable; biases and norms are not decayed."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimizer(
+    model: nn.Module, settings: TrainingSettings, share: Callable[[str], float] = lambda name: 1.0
+) -> torch.optim.Optimizer:
+    """Return a fresh AdamW over what is trained; biases and norms are not decayed.
+
+    Parameters
+    ----------
+    model, settings
+        What is trained and how; ``requires_grad`` marks what is.
+    share : callable
+        A parameter's share of the learning rate, by its name; its group's ``share``.
+    """
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    groups = []
+    for value in sorted({share(name) for name in trainable}, reverse=True):
+        own = [parameter for name, parameter in trainable.items() if share(name) == value]
+        decayed, other = [p for p in own if p.ndim > 1], [p for p in own if p.ndim <= 1]
+        groups.append({"params": decayed, "weight_decay": settings.weight_decay, "share": value})
+        groups.append({"params": other, "weight_decay": 0.0, "share": value})
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, settings.beta2))
 
 
@@ -114,7 +127,7 @@ def train_round(
     seed: int,
     site: str,
     device: Device,
-    optimizer: torch.optim.Optimizer | None = None,
+    memory: OptimizerState | None = None,
     progress: Progress | None = None,
 ) -> TrainingReport:
     """Train a model, in place, on one site's samples for one round.
@@ -135,8 +148,9 @@ def train_round(
         The plan's seed and the site's name, from which this round's randomness derives.
     device : torch.device or str
         Where the model is.
-    optimizer : torch.optim.Optimizer, optional
-        Carried on instead of a fresh one.
+    memory : dict, optional
+        The optimiser's state of the round before, which this round goes on with and leaves its own in; without it, the
+        optimiser starts anew.
     progress : callable, optional
         Told the step, the steps of the round and the loss after each step.
 
@@ -153,34 +167,43 @@ def train_round(
     own_seed = site_seed(seed, site, round_number)
     seed_everything(own_seed)
     generator = np.random.default_rng(own_seed)
-    optimizer = optimizer or make_optimizer(model, settings)
     steps = settings.epochs * math.ceil(len(split) / (settings.batch_size * settings.accumulation))
     total: dict[str, Array] = {}
+
+    def share(name: str) -> float:
+        return recipe.learning_rate_share(name, round_number / rounds)
+
     model.train()
-    for step, chunk in enumerate(_effective_batches(len(split), settings, generator)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(settings, (round_number + (step + 0.5) / steps) / rounds)
-        step_loss = 0.0
-        for start in range(0, len(chunk), settings.batch_size):
-            indices = chunk[start : start + settings.batch_size]
-            batch = _to(recipe.collate([split[i] for i in indices], generator), device)
-            with _autocast(settings, device):
-                loss, statistics = recipe.loss(model, batch)
-            # Weighted by its size, so that the gradients sum up to the mean over the effective batch.
-            (loss * (len(indices) / len(chunk))).backward()  # type: ignore[no-untyped-call]
-            step_loss += loss.item() * len(indices) / len(chunk)
-            total = add(total, statistics) if total else statistics
-        if not math.isfinite(step_loss):
-            raise ExperimentFailed(
-                f"the loss became {step_loss} in round {round_number}, step {step}: "
-                "lower task_runner.settings.learning_rate"
-            )
-        if settings.max_grad_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if progress:
-            progress(step + 1, steps, step_loss)
+    with _resting(model, share):
+        optimizer = make_optimizer(model, settings, share)
+        optimizer.state.update(memory or {})
+        for step, chunk in enumerate(_effective_batches(len(split), settings, generator)):
+            for group in optimizer.param_groups:
+                point = (round_number + (step + 0.5) / steps) / rounds
+                group["lr"] = learning_rate(settings, point) * group["share"]
+            step_loss = 0.0
+            for start in range(0, len(chunk), settings.batch_size):
+                indices = chunk[start : start + settings.batch_size]
+                batch = _to(recipe.collate([split[i] for i in indices], generator), device)
+                with _autocast(settings, device):
+                    loss, statistics = recipe.loss(model, batch)
+                # Weighted by its size, so that the gradients sum up to the mean over the effective batch.
+                (loss * (len(indices) / len(chunk))).backward()  # type: ignore[no-untyped-call]
+                step_loss += loss.item() * len(indices) / len(chunk)
+                total = add(total, statistics) if total else statistics
+            if not math.isfinite(step_loss):
+                raise ExperimentFailed(
+                    f"the loss became {step_loss} in round {round_number}, step {step}: "
+                    "lower task_runner.settings.learning_rate"
+                )
+            if settings.max_grad_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if progress:
+                progress(step + 1, steps, step_loss)
+        if memory is not None:
+            memory.update(optimizer.state)
     return TrainingReport(settings.epochs * len(split), steps, time.perf_counter() - began, total)
 
 
@@ -216,8 +239,24 @@ def _effective_batches(
         yield from (order[start : start + size] for start in range(0, samples, size))
 
 
+@contextmanager
+def _resting(model: nn.Module, share: Callable[[str], float]) -> Iterator[None]:
+    """Compute no gradient for the parameters that have no share in this round."""
+    resting = [p for name, p in model.named_parameters() if p.requires_grad and share(name) == 0]
+    for parameter in resting:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in resting:
+            parameter.requires_grad_(True)
+
+
 def _to(batch: Batch, device: Device) -> Batch:
-    return {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+    return {
+        name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+        for name, value in batch.items()
+    }
 
 
 def _autocast(settings: TrainingSettings, device: Device) -> AbstractContextManager[Any]:
