@@ -111,3 +111,51 @@ def synthesise(output: Path, words: str | None, quiet: bool, **request: Any) -> 
         click.echo(
             f"{output}: {clips} clips of {request['speakers']} speakers{'' if written else ', there already'}"
         )
+
+
+@data.command("words")
+@click.option("--federation", required=True, type=click.Path(path_type=Path), help="The federation file.")
+@click.option("--envoy", help="Whose training samples; may be left out where there is only one.")
+@click.option(
+    "--field", default="text", show_default=True, help="Which text of a sample: text, source or target."
+)
+@click.option(
+    "--minimum", default=2, show_default=True, type=click.IntRange(1), help="Leave rarer words out."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write, JSON."
+)
+def count(federation: Path, envoy: str | None, field: str, minimum: int, output: Path) -> None:
+    """Count the words of one site's training samples: words and counts are all that the site hands over."""
+    from federation.errors import InputError
+    from federation.federation_file import load_federation, open_shard
+    from shard_descriptors.words import count_words
+
+    envoys = load_federation(federation).envoys
+    name = envoy or next(iter(envoys))
+    if name not in envoys or (envoy is None and len(envoys) > 1):
+        raise InputError(f"--envoy: name one of {', '.join(sorted(envoys))}")
+    shard = open_shard(envoys[name].shard_descriptor)
+    found = count_words(shard.split("train"), field, minimum)
+    output.write_text(json.dumps(found, ensure_ascii=False, indent=0) + "\n", "utf-8")
+    click.echo(f"{output}: {len(found)} words")
+
+
+@data.command()
+@click.argument("counts", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--size", default=4000, show_default=True, type=click.IntRange(1), help="How many words at most."
+)
+@click.option(
+    "--minimum-sites", default=1, show_default=True, type=click.IntRange(1), help="That know a word."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The file to write, a word a line."
+)
+def vocabulary(counts: tuple[Path, ...], size: int, minimum_sites: int, output: Path) -> None:
+    """Make a vocabulary of the sites' counts; a plan names the file, and its words travel with the plan."""
+    from shard_descriptors.words import merge_counts, read_counts
+
+    merged = merge_counts([read_counts(file) for file in counts], size, minimum_sites)
+    output.write_text("\n".join(merged) + "\n", "utf-8")
+    click.echo(f"{output}: {len(merged)} words of {len(counts)} sites")
