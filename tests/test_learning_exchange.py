@@ -9,7 +9,15 @@ from torch import nn
 
 from federation.errors import InputError
 from tests.learning_parts import Tones, small_recipe
-from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint, load_exchanged, tensor_specs
+from workspace.learning.exchange import (
+    exchanged_tensors,
+    frozen_fingerprint,
+    load_exchanged,
+    load_local,
+    local_tensors,
+    tensor_specs,
+)
+from workspace.learning.recipe import Role, role_by_gradient
 from workspace.learning.training import initial_model
 
 
@@ -107,3 +115,27 @@ def test_the_fingerprint_tells_a_frozen_feature_encoder_of_another_start() -> No
     recipe = small_recipe(freeze_feature_encoder=True)
     one, same, other = (frozen_fingerprint(initial_model(recipe, seed)) for seed in (1, 1, 2))
     assert one == same != other
+
+
+def norm_is_personal(name: str, tensor: torch.Tensor) -> Role:
+    return "local" if name.startswith("norm") else role_by_gradient(name, tensor)
+
+
+def statistics_travel(name: str, tensor: torch.Tensor) -> Role:
+    return "exchanged" if "running" in name else role_by_gradient(name, tensor)
+
+
+def test_a_recipe_may_let_buffers_travel() -> None:
+    names = list(exchanged_tensors(Tied(), statistics_travel))
+    assert names == ["embedding.weight", "norm.bias", "norm.running_mean", "norm.running_var", "norm.weight"]
+
+
+def test_what_is_a_sites_own_neither_travels_nor_must_agree() -> None:
+    model = Tied()
+    assert list(exchanged_tensors(model, norm_is_personal)) == ["embedding.weight"]
+    fingerprint = frozen_fingerprint(model, norm_is_personal)
+    own = local_tensors(model, norm_is_personal)
+    assert list(own) == ["norm.bias", "norm.running_mean", "norm.running_var", "norm.weight"]
+    load_local(model, {name: value + 1 for name, value in own.items()}, norm_is_personal)
+    assert frozen_fingerprint(model, norm_is_personal) == fingerprint
+    np.testing.assert_array_equal(local_tensors(model, norm_is_personal)["norm.bias"], own["norm.bias"] + 1)

@@ -15,6 +15,7 @@ from federation.errors import ExperimentFailed, InputError
 from federation.statistics import derive
 from federation.tensors import digest
 from tests.learning_parts import CLASSES, SMALL, Tones, small_recipe
+from workspace.experiments.keyword_spotting import KeywordSpotting
 from workspace.learning.exchange import exchanged_tensors
 from workspace.learning.training import (
     TrainingReport,
@@ -162,3 +163,40 @@ def test_without_warm_up_the_schedule_starts_at_its_peak() -> None:
     for schedule in ("one_cycle", "linear", "constant"):
         settings = TrainingSettings(learning_rate=0.4, schedule=schedule, warmup=0.0)  # type: ignore[arg-type]
         assert math.isclose(learning_rate(settings, 0.0), 0.4)
+
+
+class HeadFirst(KeywordSpotting):
+    """The encoder rests in the first half of the experiment; then it learns at a tenth of the rate."""
+
+    def learning_rate_share(self, name: str, progress: float) -> float:
+        if name.startswith(("projector", "classifier")):
+            return 1.0
+        return 0.0 if progress < 0.5 else 0.1
+
+
+def test_what_has_no_share_of_the_learning_rate_rests_for_a_round_and_is_still_exchanged() -> None:
+    recipe = HeadFirst(SMALL, CLASSES, {})
+    model = initial_model(recipe, seed=1)
+    before = exchanged_tensors(model)
+    where: dict[str, Any] = {"rounds": 2, "seed": 1, "site": "north", "device": "cpu"}
+    train_round(recipe, model, CLIPS, SMALL, round_number=0, **where)
+    first = exchanged_tensors(model)
+    changed = {name.split(".")[0] for name in first if not np.array_equal(first[name], before[name])}
+    assert changed == {"projector", "classifier"}
+    assert first.keys() == before.keys()
+
+    train_round(recipe, model, CLIPS, SMALL, round_number=1, **where)
+    second = exchanged_tensors(model)
+    assert any(
+        not np.array_equal(second[name], first[name]) for name in second if name.startswith("wav2vec2")
+    )
+
+
+def test_an_optimiser_whose_memory_is_carried_on_is_another_one_than_a_fresh_one() -> None:
+    recipe, results = small_recipe(), []
+    for memory in ({}, None):
+        model = initial_model(recipe, seed=1)
+        for number in range(2):
+            train(model, round_number=number, memory=memory)
+        results.append(digest(exchanged_tensors(model)))
+    assert results[0] != results[1]

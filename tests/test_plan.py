@@ -280,3 +280,58 @@ def test_the_hash_of_the_code_is_stable_and_follows_a_change(tmp_path: Path) -> 
     with (tmp_path / "workspace/learning/training.py").open("a") as file:
         file.write("# changed\n")
     assert run(script, tmp_path).strip() != environment().code_hash
+
+
+def test_the_lines_of_a_file_beside_the_plan_stand_in_the_place_of_its_name(
+    problems: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "words.txt").write_text("the\n#\nat\u2028once\n")
+    text = PLAN.replace(
+        "learning_rate: 1e-3", "learning_rate: 1e-3\n    freeze_feature_encoder_file: words.txt"
+    )
+    line = next(n for n, one in enumerate(text.splitlines(), 1) if "words.txt" in one)
+    # A setting that takes no list says so, by its own name and the line of the file's.
+    assert problems(text) == [
+        f"keywords.yaml:{line}: task_runner.settings.freeze_feature_encoder: must be a boolean, not a list"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("seeds_file: missing.txt", "missing.txt cannot be read as a text file in UTF-8"),
+        ("seeds_file: [a]", "must be the name of a text file, not a list"),
+        ("seeds_file: words.bin", "cannot be read as a text file in UTF-8"),
+        ("learning_rate_file: words.txt", "stands beside learning_rate; leave one of the two out"),
+    ],
+)
+def test_a_file_that_cannot_travel_is_said(problems: Any, tmp_path: Path, setting: str, problem: str) -> None:
+    (tmp_path / "words.bin").write_bytes(b"\xff\xfe")
+    (tmp_path / "words.txt").write_text("1e-3\n")
+    text = PLAN.replace("learning_rate: 1e-3", f"learning_rate: 1e-3\n    {setting}")
+    assert any(problem in line and line.startswith("keywords.yaml:") for line in problems(text))
+
+
+def test_a_file_is_never_read_for_a_plan_that_came_over_the_network(load: Any) -> None:
+    config = copy.deepcopy(load().config)
+    config["task_runner"]["settings"]["seeds_file"] = "/etc/passwd"
+    with pytest.raises(Problems, match=r"seeds_file: unknown key"):
+        plan_from_json(json.dumps(config), "sent")
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("federation.settings.metrics=bleu2", "there is no kind of metrics 'bleu2'"),
+        ("aggregator.settings.best_metric=f1", "there is no metric 'f1'"),
+    ],
+)
+def test_a_kind_of_metrics_or_a_metric_that_nothing_derives_is_said(
+    problems: Any, override: str, problem: str
+) -> None:
+    assert problem in problems(PLAN, override)[0]
+
+
+def test_labels_are_missed_where_the_metrics_need_them(problems: Any) -> None:
+    said = problems(PLAN.replace("classes: [yes, no], ", ""))
+    assert "federation.settings.classes: is missing" in said[0]

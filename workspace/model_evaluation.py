@@ -58,12 +58,13 @@ def predict(
         If an input or an option cannot be used.
     """
     recipe, _, model = load_exported(folder)
+    known = [field.name for field in fields(recipe.options)]
+    if unknown := sorted(options.keys() - known):
+        raise InputError(f"--option {unknown[0]}: this model's options are: {', '.join(known) or 'none'}")
     try:
         chosen: Any = TypeAdapter(recipe.options).validate_python(dict(options))
     except ValidationError as error:
-        known = ", ".join(field.name for field in fields(recipe.options)) or "none"
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"--option {where}: {first['msg']}; this model's options are: {known}") from error
+        raise InputError(f"--option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return recipe.predict(model.to(device).eval(), inputs, chosen, attention)
