@@ -4,12 +4,14 @@
 
 Three envoys with disjoint speakers and a test set of a fifth of the speakers, drawn anew for each seed. Each run is the
 `fed` command that a user would type; runs take one core each, ``--jobs`` of them at a time. The interval of a seed is a
-bootstrap over its test speakers; that of all seeds draws from the test speakers of all of them.
+bootstrap over its test speakers; that of all seeds draws from the test speakers of all of them, a speaker who is in several
+test sets with all of its clips.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -62,7 +64,7 @@ def command_of(run: str, plan: str, sets: list[str], federation: Path, folder: P
     return [FED, *verb, plan, *overrides, "--federation", str(federation), "-o", str(folder / run), "--quiet"]
 
 
-def sums_of(folder: Path, run: str) -> list[Any]:
+def sums_of(folder: Path, run: str) -> dict[str, Any]:
     """Return the statistics of each test speaker."""
     from federation.federation_file import load_federation, open_shard
     from workspace.learning.evaluation import sums_by_group
@@ -80,14 +82,17 @@ def accuracy(sums: Any) -> float:
     return float(np.trace(sums["confusion"]) / sums["samples"])
 
 
-def interval(runs: list[list[Any]]) -> str:
+def interval(runs: list[dict[str, Any]]) -> str:
     """Write accuracy and interval over the speakers of one or several test sets."""
+    from federation.statistics import add
     from workspace.learning.evaluation import bootstrap_interval
 
-    sums = [part for parts in runs for part in parts]
-    low, high = bootstrap_interval(sums, accuracy)
-    total = {name: sum(part[name] for part in sums) for name in sums[0]}
-    return f"{accuracy(total):.3f} ({low:.3f}-{high:.3f})"
+    speakers: dict[str, Any] = {}
+    for run in runs:
+        for name, sums in run.items():
+            speakers[name] = add(speakers[name], sums) if name in speakers else sums
+    low, high = bootstrap_interval(list(speakers.values()), accuracy)
+    return f"{accuracy(functools.reduce(add, speakers.values())):.3f} ({low:.3f}-{high:.3f})"
 
 
 def main() -> None:

@@ -95,12 +95,12 @@ def measure(
             "the split to evaluate on is empty: check the shard's settings (classes, split, shares)"
         )
     sums = sums_by_group(recipe, model, split, settings, device=device)
-    total: Sums = reduce(add, sums)
+    total: Sums = reduce(add, sums.values())
     metrics = derive(recipe.metrics, total, recipe.classes)
     metric = metric or headline(metrics)
     chosen = metric
     low, high = bootstrap_interval(
-        sums, lambda some: derive(recipe.metrics, some, recipe.classes)[chosen], seed
+        list(sums.values()), lambda some: derive(recipe.metrics, some, recipe.classes)[chosen], seed
     )
     recall = {name.partition("/")[2]: value for name, value in metrics.items() if name.startswith("recall/")}
     return Measurement(
@@ -122,15 +122,22 @@ def measure(
 
 def sums_by_group(
     recipe: Recipe, model: nn.Module, split: Any, settings: TrainingSettings, *, device: Device
-) -> list[Sums]:
-    """Return the statistics of each group of a split, what a bootstrap draws from.
+) -> dict[str, Sums]:
+    """Return the statistics of each group of a split by its name, what a bootstrap draws from.
 
-    Beyond 200 groups, several make one part: a part of one sample each would be slow to evaluate, and the interval of as
-    many parts is as wide.
+    Beyond 200 groups, several make one part under the name of its first: a part of one sample each would be slow to evaluate,
+    and the interval of as many parts is as wide.
     """
-    groups = list(_indices(split.groups).values())
-    parts = [list(chain(*groups[start::MOST_PARTS])) for start in range(min(MOST_PARTS, len(groups)))]
-    return [evaluate(recipe, model, _Subset(split, part), settings, device=device) for part in parts]
+    groups = _indices(split.groups)
+    names = list(groups)
+    parts = {
+        names[start]: list(chain(*(groups[name] for name in names[start::MOST_PARTS])))
+        for start in range(min(MOST_PARTS, len(names)))
+    }
+    return {
+        name: evaluate(recipe, model, _Subset(split, part), settings, device=device)
+        for name, part in parts.items()
+    }
 
 
 def bootstrap_interval(
