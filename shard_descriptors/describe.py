@@ -13,7 +13,7 @@ from shard_descriptors.descriptor import SPLITS, ShardDescriptor, SplitName
 
 
 def describe(shards: Mapping[str, ShardDescriptor]) -> dict[str, Any]:
-    """Count samples, speakers and classes of shards, and of all of them together.
+    """Count samples, groups (such as speakers) and classes of shards, and of all of them together.
 
     Parameters
     ----------
@@ -24,7 +24,8 @@ def describe(shards: Mapping[str, ShardDescriptor]) -> dict[str, Any]:
     -------
     dict
         ``{"classes": [...], "shards": {name: {"fingerprint": ..., split: counts}},
-        "total": {split: counts}}``; counts are ``{"samples": n, "speakers": n, "classes": {class: n}}``.
+        "total": {split: counts}}``; counts are ``{"samples": n, "speakers": n, "classes": {class: n}}``, with the
+        shards' own name for their groups in the place of ``speakers``.
         The total counts a sample once, in however many shards it is.
     """
     classes = list(dict.fromkeys(name for shard in shards.values() for name in shard.classes))
@@ -45,12 +46,12 @@ def _counts(shards: Sequence[ShardDescriptor], split: SplitName, classes: Sequen
     held: dict[str, tuple[str, str]] = {}
     for shard in shards:
         samples = shard.split(split)
-        for name, label, speaker in zip(samples.ids, samples.labels, samples.groups, strict=True):
-            held[name] = (shard.classes[label], speaker)
+        for name, label, group in zip(samples.ids, samples.labels, samples.groups, strict=True):
+            held[name] = (shard.classes[label] if shard.classes else "", group)
     count = Counter(name for name, _ in held.values())
     return {
         "samples": len(held),
-        "speakers": len({speaker for name, speaker in held.values() if name != SILENCE}),
+        shards[0].group_name: len({group for name, group in held.values() if name != SILENCE}),
         "classes": {name: count[name] for name in classes},
     }
 
@@ -67,7 +68,8 @@ def as_table(description: Mapping[str, Any]) -> Table:
         for row, name in enumerate(description["classes"]):
             cells = (str(column[split]["classes"][name]) for column in columns.values())
             table.add_row("" if row else split, name, *cells)
-        for kind in ("samples", "speakers"):
+        kinds = [kind for kind in description["total"][split] if kind != "classes"]
+        for kind in kinds:
             cells = (str(column[split][kind]) for column in columns.values())
-            table.add_row("", f"all {kind}", *cells, style="bold", end_section=kind == "speakers")
+            table.add_row("", f"all {kind}", *cells, style="bold", end_section=kind == kinds[-1])
     return table

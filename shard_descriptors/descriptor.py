@@ -68,10 +68,13 @@ class ShardDescriptor(ABC):
         The classes in the order of their labels.
     sample_description, target_description : str
         What a sample and its target look like, for people.
+    group_name : str
+        What `Split.groups` are, in the plural: speakers, say.
     """
 
     dataset: str
     classes: tuple[str, ...]
+    group_name: str = "groups"
     sample_description: str
     target_description: str
 

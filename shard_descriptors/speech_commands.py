@@ -70,6 +70,7 @@ class SpeechCommandsShard(ShardDescriptor):
     """
 
     dataset = "speech_commands"
+    group_name = "speakers"
     sample_description = f"one second of speech, float32[{CLIP_LENGTH}] at 16 kHz"
     target_description = "the keyword, int"
 
