@@ -1,0 +1,55 @@
+"""What the commands of a workspace share: options, tables, and silence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+plan_options = [
+    click.argument("plan"),
+    click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the plan."
+    ),
+]
+json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+quiet_option = click.option("--quiet", is_flag=True, help="No progress.")
+federation_option = click.option(
+    "--federation",
+    "federation_path",
+    required=True,
+    metavar="FILE",
+    help="The federation file: envoys and their data.",
+)
+
+
+def with_plan(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the plan and its overrides to a command."""
+    for option in reversed(plan_options):
+        command = option(command)
+    return command
+
+
+def be_quiet(quiet: bool) -> None:
+    """Keep the learning libraries' own progress bars and notes off the terminal."""
+    if quiet:
+        from workspace.quiet import quiet_libraries
+
+        quiet_libraries()
+
+
+def print_table(columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table; whole where it is piped."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, box=box.SIMPLE)
+    for row in rows:
+        table.add_row(*row)
+    console = Console(markup=False, highlight=False)
+    if not console.is_terminal:
+        # Whoever pipes a table wants all of it.
+        console.width = 400
+    console.print(table)
