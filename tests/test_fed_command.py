@@ -87,7 +87,7 @@ def test_a_command_imports_its_own_package_only(run: Run) -> None:
 import sys
 from federation.main import main
 main(["plan", "--help"])
-print({"director.cli", "workspace.cli", "envoy.cli"} & set(sys.modules), file=sys.stderr)
+print({"director.cli", "workspace.cli", "workspace.machine_cli", "envoy.cli"} & set(sys.modules), file=sys.stderr)
 """
     assert run("-c", script).stderr == "set()\n"
 
