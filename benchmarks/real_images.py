@@ -5,10 +5,10 @@
 Three envoys, test sets drawn anew for each seed. Each run does what `fed simulate`, `fed central` or `fed local` does, in this
 process and on one core; what is there already is not run again. An interval is a bootstrap over the test images of all seeds.
 
-``federation`` and ``flowers``: plans/image_tiny.yaml from random weights, against the baselines. The other parts fine-tune: the
-same network is first trained centrally on the digits 0 to 4 and exported; the envoys then learn the digits 5 to 9 from a fifth of
-what images there are. A learning rate is chosen by validation, as a mean over the seeds. Seconds are of this process's processor
-time, measured apart from the runs, the variants in turn.
+``federation`` and ``flowers``: plans/image_tiny.yaml from random weights, against the baselines. The other parts fine-tune:
+the same network is first trained centrally on the digits 0 to 4 and exported; the envoys then learn the digits 5 to 9 from a
+fifth of what images there are. A learning rate is chosen by validation, as a mean over the seeds. Seconds are of this process's
+processor time, measured apart from the runs, the variants in turn.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -40,7 +41,13 @@ RATES = (1e-3, 3e-3, 1e-2)
 STRATEGIES: dict[str, tuple[list[str], Sequence[float]]] = {
     "head": (["task_runner.settings.strategy=head"], (3e-3, 1e-2, 3e-2, 1e-1)),
     "full": ([], (*RATES, 3e-2)),
-    "discriminative": (["task_runner.settings.strategy=discriminative"], RATES),
+    "discriminative": (
+        [
+            "task_runner.settings.strategy=discriminative",
+            "task_runner.settings.head_learning_rate_factor=10.0",
+        ],
+        RATES,
+    ),
     "gradual": (["task_runner.settings.strategy=gradual"], RATES),
 }
 
@@ -108,8 +115,8 @@ class Bench:
         federation.write_text(yaml.safe_dump(content, sort_keys=False))
         self.run("central", folder, [f"federation.settings.classes={json.dumps(classes)}"], federation)
 
-    def fine_tune(self, name: str, seed: int, sets: Sequence[str], partition: str = "stride") -> Path:
-        """Fine-tune on the digits 5 to 9."""
+    def fine_tune(self, seed: int, sets: Sequence[str], partition: str = "stride") -> Path:
+        """Fine-tune on the digits 5 to 9, in a folder that is named after the overrides."""
         self.pretrain()
         folder = self.output / f"finetune-{partition}-{seed}"
         federation = self.federation(
@@ -123,7 +130,8 @@ class Bench:
             test_share=0.5,
             partition=partition,
         )
-        return self.run("federated", folder / name, fine_tuning(seed, sets), federation)
+        name = re.sub(r"[^\w.]+", "-", " ".join(one.rpartition("settings.")[2] for one in sets))
+        return self.run("federated", folder / (name or "plain"), fine_tuning(seed, sets), federation)
 
 
 CLASSES = [str(digit) for digit in range(5, 10)]
@@ -204,7 +212,6 @@ def flowers_part(bench: Bench) -> None:
         "federation.settings.dataset=flowers",
         "task_runner.settings.image_size=64",
         "task_runner.settings.augmentation={policy: standard}",
-        "aggregator.settings.rounds_to_train=40",
     ]
     compare(bench, "flowers", ("stride",), {"image_size": 64}, sets)
 
@@ -249,7 +256,7 @@ def head_part(bench: Bench) -> None:
                 f"task_runner.settings.head_learning_rate_factor={float(factor)}",
                 rate(base),
             ]
-            folders = [bench.fine_tune(f"head-{base:g}-{factor}", seed, sets) for seed in bench.seeds]
+            folders = [bench.fine_tune(seed, sets) for seed in bench.seeds]
             curves = [validation(folder) for folder in folders]
             early = spread([curve[5] for curve in curves])
             rows.append([f"{base:g}", str(factor), early, spread([max(c) for c in curves]), tested(folders)])
@@ -261,10 +268,7 @@ def strategies_part(bench: Bench) -> None:
     chosen: dict[str, tuple[float, list[Path]]] = {}
     tried = []
     for name, (sets, rates) in STRATEGIES.items():
-        runs = {
-            base: [bench.fine_tune(f"{name}-{base:g}", seed, [*sets, rate(base)]) for seed in bench.seeds]
-            for base in rates
-        }
+        runs = {base: [bench.fine_tune(seed, [*sets, rate(base)]) for seed in bench.seeds] for base in rates}
         score = {base: fmean(max(validation(folder)) for folder in folders) for base, folders in runs.items()}
         best = max(score, key=lambda base: score[base])
         chosen[name] = (best, runs[best])
@@ -294,7 +298,7 @@ def augmentation_part(bench: Bench) -> None:
     seconds = {name: fmean(values) for name, values in round_seconds(bench, variants, range(5)).items()}
     rows = []
     for name, sets in variants.items():
-        folders = [bench.fine_tune(f"augmentation-{name}", seed, sets) for seed in bench.seeds]
+        folders = [bench.fine_tune(seed, sets) for seed in bench.seeds]
         curves = [validation(folder) for folder in folders]
         rows.append(
             [
@@ -314,7 +318,7 @@ def norm_part(bench: Bench) -> None:
     for partition in PARTITIONS:
         for mode in ("aggregate", "local", "freeze"):
             sets = [f"task_runner.settings.batch_norm={mode}"]
-            folders = [bench.fine_tune(f"norm-{mode}", seed, sets, partition) for seed in bench.seeds]
+            folders = [bench.fine_tune(seed, sets, partition) for seed in bench.seeds]
             tuned = "locally_tuned_model_validation"
             rows.append(
                 [
@@ -337,7 +341,7 @@ def round_seconds(
     from workspace.initial_exchange import build_model
     from workspace.learning.training import train_round
 
-    folder = bench.fine_tune("full-0.01", bench.seeds[0], [])
+    folder = bench.fine_tune(bench.seeds[0], [])
     file = load_federation(folder.parent / "federation.yaml")
     split = open_shard(file.envoys["north"].shard_descriptor).split("train")
     plans = {name: load_plan(PLAN, fine_tuning(bench.seeds[0], sets)) for name, sets in variants.items()}
