@@ -20,7 +20,13 @@ from federation.federation_file import load_federation
 from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
+from shard_descriptors.image_settings import ImageFolderSettings
 from workspace.config import WorkspaceConfig
+from workspace.settings.image_classification import (
+    ImageAugmentation,
+    ImageClassificationSettings,
+    ResNetOverrides,
+)
 from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +55,12 @@ def test_every_table_has_every_key() -> None:
     expected = {
         "operators.md": [DirectorConfig, EnvoyConfig],
         "data_scientists.md": [WorkspaceConfig],
+        "images.md": [
+            ImageFolderSettings,
+            ImageClassificationSettings,
+            ImageAugmentation,
+            ResNetOverrides,
+        ],
         "plans.md": [
             PlanDocument,
             settings.AggregatorSettings,

@@ -51,10 +51,10 @@ def test_the_tiny_plan_learns_and_its_model_is_measured_and_applied(
 
     from federation.main import fed
 
-    def run(*arguments: str) -> Any:
+    def run(*arguments: str) -> str:
         result = CliRunner().invoke(fed, list(arguments), catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        return [json.loads(line) for line in result.stdout.splitlines()]
+        return result.stdout
 
     plan = load_plan(PLANS / "image_tiny.yaml", [*SETS, "aggregator.settings.rounds_to_train=8"])
     summary = simulate(plan, load_federation(federation_file), tmp_path / "out")
@@ -62,7 +62,7 @@ def test_the_tiny_plan_learns_and_its_model_is_measured_and_applied(
     assert summary.test_accuracy > 0.8
 
     model = str(tmp_path / "out" / "model")
-    [measured] = run("evaluate", model, "--on", str(federation_file), "--json")
+    measured = json.loads(run("evaluate", model, "--on", str(federation_file), "--json"))
     assert measured["score"] == summary.test_accuracy
     assert measured["samples"] == 12
 
@@ -70,7 +70,7 @@ def test_the_tiny_plan_learns_and_its_model_is_measured_and_applied(
     for word in CLASSES:
         photos.append(str(tmp_path / f"{word}.jpg"))
         Image.fromarray(picture(word, np.random.default_rng(9))).resize((80, 60)).save(photos[-1], quality=95)
-    predictions = run("predict", model, *photos, "--json")
+    predictions = [json.loads(line) for line in run("predict", model, *photos, "--json").splitlines()]
     assert [p["input"] for p in predictions] == photos
     assert sum(p["output"] == word for p, word in zip(predictions, CLASSES, strict=True)) >= 2
     assert all(sum(p["scores"].values()) == pytest.approx(1, abs=1e-5) for p in predictions)
