@@ -36,7 +36,8 @@ class PictureSplit(Split):
     """Images decoded when they are asked for, and kept in memory where they may be."""
 
     def __init__(self, pictures: Sequence[Picture], classes: Sequence[str], size: int, keep: bool) -> None:
-        self.labels = np.array([classes.index(picture.word) for picture in pictures], np.int64)
+        label = {name: number for number, name in enumerate(classes)}
+        self.labels = np.array([label[picture.word] for picture in pictures], np.int64)
         self.groups = [picture.group for picture in pictures]
         self.ids = [picture.id for picture in pictures]
         self._pictures = list(pictures)
@@ -131,7 +132,8 @@ def _divide(
     """Open the data: the classes, and for each split what every rank holds."""
     album = open_album(settings)
     classes = _classes(album, settings)
-    pictures = _readable([picture for picture in album.pictures if picture.word in classes], settings)
+    wanted = set(classes)
+    pictures = _readable([picture for picture in album.pictures if picture.word in wanted], settings)
     side = _sides(pictures, settings)
     whole = {name: [picture for picture in pictures if side[picture.id] == name] for name in SPLITS}
     return classes, {
@@ -206,9 +208,10 @@ def _partition(
     pictures: Sequence[Picture], classes: Sequence[str], settings: ImageFolderSettings
 ) -> list[list[Picture]]:
     shards: list[list[Picture]] = [[] for _ in range(settings.worldsize)]
+    label = {name: number for number, name in enumerate(classes)}
     ranks = assign(
         ids=[picture.id for picture in pictures],
-        labels=[classes.index(picture.word) for picture in pictures],
+        labels=[label[picture.word] for picture in pictures],
         groups=[picture.group for picture in pictures],
         kind=settings.partition,
         worldsize=settings.worldsize,

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from shard_descriptors.checked_settings import checked
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=200)]
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class ImageFolderSettings:
     dataset: Name = "images"
     root: Path | None = None
     source: Literal["folder", "huggingface"] = "folder"
-    hub: Name | None = None
+    hub: HubId | None = None
     image_column: Name = "image"
     label_column: Name = "label"
     classes: Annotated[list[Name], Field(min_length=1)] | None = None

@@ -81,7 +81,7 @@ def test_a_deployed_run_has_the_bits_of_a_simulated_one_batch_norm_of_each_site_
 ) -> None:
     sets = [
         *SETS,
-        "aggregator.settings.rounds_to_train=3",
+        "aggregator.settings.rounds_to_train=2",
         "task_runner.settings.strategy=gradual",
         "task_runner.settings.batch_norm=local",
         "task_runner.settings.augmentation={policy: randaugment}",

@@ -201,5 +201,5 @@ def test_a_filterbank_start_has_one_band_in_two_phases_for_each_pair_of_channels
 
 
 def test_an_unknown_experiment_is_told() -> None:
-    with pytest.raises(InputError, match="unknown experiment 'x': known are .*keyword_spotting"):
+    with pytest.raises(InputError, match=r"unknown experiment 'x': known are .*keyword_spotting"):
         build_recipe("x", SMALL, CLASSES, {})
