@@ -35,12 +35,13 @@ PRETRAINED = "here/digits-0-to-4"
 ROUNDS = 15
 REACHED = 0.9
 FACTORS = (1, 3, 10, 30)
+LOCAL_TOO = "assigner.settings.task_groups.0.tasks=[aggregated_model_validation, train, locally_tuned_model_validation]"
 POLICIES = ("none", "standard", "randaugment", "double", "quadruple", "octuple")
-RATES = (1e-3, 3e-3, 1e-2)
+RATES = (1e-3, 1e-2)
 # What is trained, and the learning rates that are tried.
 STRATEGIES: dict[str, tuple[list[str], Sequence[float]]] = {
-    "head": (["task_runner.settings.strategy=head"], (3e-3, 1e-2, 3e-2, 1e-1)),
-    "full": ([], (*RATES, 3e-2)),
+    "head": (["task_runner.settings.strategy=head"], (1e-2, 1e-1)),
+    "full": ([], RATES),
     "discriminative": (
         [
             "task_runner.settings.strategy=discriminative",
@@ -126,8 +127,8 @@ class Bench:
             checkpoints=True,
             classes=CLASSES,
             image_size=32,
-            validation_share=0.3,
-            test_share=0.5,
+            validation_share=0.2,
+            test_share=0.6,
             partition=partition,
         )
         name = re.sub(r"[^\w.]+", "-", " ".join(one.rpartition("settings.")[2] for one in sets))
@@ -144,6 +145,7 @@ def fine_tuning(seed: int, sets: Sequence[str]) -> list[str]:
         "task_runner.settings.model=null",
         "task_runner.settings.learning_rate=1e-2",
         "task_runner.settings.augmentation={policy: none, flip: false}",
+        "assigner.settings.task_groups.0.tasks=[aggregated_model_validation, train]",
         f"aggregator.settings.rounds_to_train={ROUNDS}",
         f"federation.settings.classes={json.dumps(CLASSES)}",
         f"federation.settings.seed={seed}",
@@ -317,7 +319,7 @@ def norm_part(bench: Bench) -> None:
     rows = []
     for partition in PARTITIONS:
         for mode in ("aggregate", "local", "freeze"):
-            sets = [f"task_runner.settings.batch_norm={mode}"]
+            sets = [f"task_runner.settings.batch_norm={mode}", LOCAL_TOO]
             folders = [bench.fine_tune(seed, sets, partition) for seed in bench.seeds]
             tuned = "locally_tuned_model_validation"
             rows.append(
