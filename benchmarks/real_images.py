@@ -34,22 +34,30 @@ PLAN = "plans/image_tiny.yaml"
 PRETRAINED = "here/digits-0-to-4"
 ROUNDS = 15
 REACHED = 0.9
-FACTORS = (1, 3, 10, 30)
+# The learning rates of the network, and the factors of the head's that are tried with each.
+FACTORS = {1e-3: (1, 3, 10, 30), 1e-2: (1, 10)}
 LOCAL_TOO = "assigner.settings.task_groups.0.tasks=[aggregated_model_validation, train, locally_tuned_model_validation]"
 POLICIES = ("none", "standard", "randaugment", "double", "quadruple", "octuple")
-RATES = (1e-3, 1e-2)
-# What is trained, and the learning rates that are tried.
-STRATEGIES: dict[str, tuple[list[str], Sequence[float]]] = {
-    "head": (["task_runner.settings.strategy=head"], (1e-2, 1e-1)),
-    "full": ([], RATES),
-    "discriminative": (
-        [
-            "task_runner.settings.strategy=discriminative",
-            "task_runner.settings.head_learning_rate_factor=10.0",
-        ],
-        RATES,
-    ),
-    "gradual": (["task_runner.settings.strategy=gradual"], RATES),
+
+
+def at(factor: float, rate: float) -> list[str]:
+    """Return the overrides of two learning rates. A factor of 1 is ``strategy: full``, bit for bit."""
+    return [
+        "task_runner.settings.strategy=discriminative",
+        f"task_runner.settings.head_learning_rate_factor={float(factor)}",
+        f"task_runner.settings.learning_rate={rate:g}",
+    ]
+
+
+# What is trained, at the learning rates that are tried.
+STRATEGIES: dict[str, dict[float, list[str]]] = {
+    "head": {1e-2: ["task_runner.settings.strategy=head", "task_runner.settings.learning_rate=1e-2"]},
+    "full": {rate: at(1, rate) for rate in FACTORS},
+    "discriminative": {rate: at(10, rate) for rate in FACTORS},
+    "gradual": {
+        rate: ["task_runner.settings.strategy=gradual", f"task_runner.settings.learning_rate={rate:g}"]
+        for rate in FACTORS
+    },
 }
 
 
@@ -129,6 +137,7 @@ class Bench:
             image_size=32,
             validation_share=0.2,
             test_share=0.6,
+            check="header",
             partition=partition,
         )
         name = re.sub(r"[^\w.]+", "-", " ".join(one.rpartition("settings.")[2] for one in sets))
@@ -243,50 +252,39 @@ def compare(
 COST = ("exchanged_bytes", "seconds", "peak_memory_mb", "best_round")
 
 
-def rate(value: float) -> str:
-    """Return the override of a learning rate."""
-    return f"task_runner.settings.learning_rate={value:g}"
-
-
 def head_part(bench: Bench) -> None:
     """Vary the head's learning rate."""
     rows = []
-    for base in RATES:
-        for factor in FACTORS:
-            sets = [
-                "task_runner.settings.strategy=discriminative",
-                f"task_runner.settings.head_learning_rate_factor={float(factor)}",
-                rate(base),
-            ]
-            folders = [bench.fine_tune(seed, sets) for seed in bench.seeds]
+    for rate, factors in FACTORS.items():
+        for factor in factors:
+            folders = [bench.fine_tune(seed, at(factor, rate)) for seed in bench.seeds]
             curves = [validation(folder) for folder in folders]
             early = spread([curve[5] for curve in curves])
-            rows.append([f"{base:g}", str(factor), early, spread([max(c) for c in curves]), tested(folders)])
+            best = spread([max(curve) for curve in curves])
+            rows.append([f"{rate:g}", str(factor), early, best, tested(folders)])
     table(["learning rate", "head's factor", "validation after 5 rounds", "best validation", "test"], rows)
 
 
 def strategies_part(bench: Bench) -> None:
     """Vary what is trained, each at its best learning rate, and measure how long it takes."""
     chosen: dict[str, tuple[float, list[Path]]] = {}
-    tried = []
-    for name, (sets, rates) in STRATEGIES.items():
-        runs = {base: [bench.fine_tune(seed, [*sets, rate(base)]) for seed in bench.seeds] for base in rates}
-        score = {base: fmean(max(validation(folder)) for folder in folders) for base, folders in runs.items()}
-        best = max(score, key=lambda base: score[base])
+    for name, rates in STRATEGIES.items():
+        runs = {rate: [bench.fine_tune(seed, sets) for seed in bench.seeds] for rate, sets in rates.items()}
+        score = {rate: fmean(max(validation(folder)) for folder in folders) for rate, folders in runs.items()}
+        best = max(score, key=lambda rate: score[rate])
         chosen[name] = (best, runs[best])
-        tried.append([name, *(f"{base:g}: {score[base]:.3f}" for base in rates)])
-    print("\nbest validation by learning rate:", *map(" ".join, tried), sep="\n")
-    variants = {name: [*STRATEGIES[name][0], rate(base)] for name, (base, _) in chosen.items()}
+        print(name, "best validation by learning rate:", score)
+    variants = {name: STRATEGIES[name][rate] for name, (rate, _) in chosen.items()}
     seconds = round_seconds(bench, variants, range(ROUNDS))
     rows = []
-    for name, (base, folders) in chosen.items():
+    for name, (rate, folders) in chosen.items():
         curves = [validation(folder) for folder in folders]
         rounds = [next((n for n, score in enumerate(c) if score >= REACHED), None) for c in curves]
         reached = ["never" if n is None else f"{n} rounds, {sum(seconds[name][:n]):.2f} s" for n in rounds]
         sent = json.loads((folders[0] / "summary.json").read_text())["exchanged_bytes"]
         best = spread([max(curve) for curve in curves])
         cells = [best, tested(folders), "; ".join(reached), f"{sum(seconds[name]):.2f} s", str(sent)]
-        rows.append([name, f"{base:g}", *cells])
+        rows.append([name, f"{rate:g}", *cells])
     to_reach = f"to reach {REACHED} on validation"
     table(["strategy", "rate", "best validation", "test", to_reach, "all rounds", "bytes"], rows)
 
@@ -294,10 +292,13 @@ def strategies_part(bench: Bench) -> None:
 def augmentation_part(bench: Bench) -> None:
     """Vary what is done to training images."""
     variants = {
-        policy: [f"task_runner.settings.augmentation={{policy: {policy}, flip: false, smallest_crop: 0.7}}"]
+        policy: [
+            *at(1, 1e-2),
+            f"task_runner.settings.augmentation={{policy: {policy}, flip: false, smallest_crop: 0.7}}",
+        ]
         for policy in POLICIES
     }
-    seconds = {name: fmean(values) for name, values in round_seconds(bench, variants, range(5)).items()}
+    seconds = {name: fmean(values) for name, values in round_seconds(bench, variants, range(2)).items()}
     rows = []
     for name, sets in variants.items():
         folders = [bench.fine_tune(seed, sets) for seed in bench.seeds]
@@ -317,25 +318,17 @@ def augmentation_part(bench: Bench) -> None:
 def norm_part(bench: Bench) -> None:
     """Vary what becomes of BatchNorm where the sites differ."""
     rows = []
-    for partition in PARTITIONS:
-        for mode in ("aggregate", "local", "freeze"):
-            sets = [f"task_runner.settings.batch_norm={mode}", LOCAL_TOO]
-            folders = [bench.fine_tune(seed, sets, partition) for seed in bench.seeds]
-            tuned = "locally_tuned_model_validation"
-            rows.append(
-                [
-                    partition,
-                    mode,
-                    spread([max(validation(folder)) for folder in folders]),
-                    spread([max(validation(folder, tuned)) for folder in folders]),
-                    tested(folders),
-                ]
-            )
-    table(["partition", "batch_norm", "best validation", "locally tuned", "test of the exported model"], rows)
+    for mode in ("aggregate", "local", "freeze"):
+        sets = [f"task_runner.settings.batch_norm={mode}", LOCAL_TOO]
+        folders = [bench.fine_tune(seed, sets, "dirichlet") for seed in bench.seeds]
+        aggregate = spread([max(validation(folder)) for folder in folders])
+        tuned = spread([max(validation(folder, "locally_tuned_model_validation")) for folder in folders])
+        rows.append([mode, aggregate, tuned, tested(folders)])
+    table(["batch_norm", "best validation", "locally tuned", "test of the exported model"], rows)
 
 
 def round_seconds(
-    bench: Bench, variants: dict[str, list[str]], numbers: Sequence[int], repeats: int = 3
+    bench: Bench, variants: dict[str, list[str]], numbers: Sequence[int], repeats: int = 2
 ) -> dict[str, list[float]]:
     """Measure the processor seconds of one envoy's training, for each round; the variants in turn, medians."""
     from federation.federation_file import load_federation, open_shard
@@ -343,7 +336,7 @@ def round_seconds(
     from workspace.initial_exchange import build_model
     from workspace.learning.training import train_round
 
-    folder = bench.fine_tune(bench.seeds[0], [])
+    folder = bench.fine_tune(bench.seeds[0], at(1, 1e-2))
     file = load_federation(folder.parent / "federation.yaml")
     split = open_shard(file.envoys["north"].shard_descriptor).split("train")
     plans = {name: load_plan(PLAN, fine_tuning(bench.seeds[0], sets)) for name, sets in variants.items()}

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import save_file
 from transformers import pipeline
 
 from federation.errors import InputError
@@ -298,8 +299,15 @@ def test_what_a_user_gives_wrong_is_told_in_one_line(tmp_path: Path, photo: Path
 def test_files_that_hold_no_model_are_told_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes((checkpoint / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(InputError, match=rf"^checkpoint {ID}: no ResNetForImageClassification .*[^\n]*$"):
+    refused = rf"^checkpoint {ID}: no ResNetForImageClassification .*[^\n]*$"
+    with pytest.raises(InputError, match=refused):
         from_checkpoint(tmp_path).build_model()
+    save_file({"bert.weight": np.zeros(3, np.float32)}, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=refused.replace("$", r"tensors are missing [^\n]*$")):
+        from_checkpoint(tmp_path).build_model()
+    other_shapes = ResNetOverrides(embedding_size=6)
+    with pytest.raises(InputError, match="of another shape, the first is resnet"):
+        from_checkpoint(checkpoint, model=other_shapes).build_model()
     (tmp_path / "preprocessor_config.json").write_text("[")
     with pytest.raises(InputError, match=r"preprocessor_config.json: is no JSON mapping"):
         from_checkpoint(tmp_path)

@@ -206,16 +206,27 @@ class ImageClassification(Recipe):
         return ResNetForImageClassification(ResNetConfig(**self._config_overrides()))
 
     def _pretrained_model(self) -> Any:
-        return ResNetForImageClassification.from_pretrained(
-            self._checkpoint, dtype=torch.float32, ignore_mismatched_sizes=True, **self._config_overrides()
+        model, loaded = ResNetForImageClassification.from_pretrained(
+            self._checkpoint,
+            dtype=torch.float32,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            **self._config_overrides(),
         )
+        # Only the head may be new: whatever else is not in the files would silently be random.
+        absent = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
+        if odd := sorted(
+            n for n in absent if not n.startswith(HEAD) and not n.endswith("num_batches_tracked")
+        ):
+            raise ValueError(f"{len(odd)} tensors are missing or of another shape, the first is {odd[0]}")
+        return model
 
     def _image_processor(self) -> Any:
         """Return the processor that is exported: the middle of an image, scaled, normalised as the checkpoint has it."""
         known = _processor_config(self._checkpoint)
-        own = known.get("size")
-        sizes: Mapping[str, int] = own if isinstance(own, dict) else {}
-        size = self.settings.image_size or sizes.get("shortest_edge") or sizes.get("height") or DEFAULT_SIZE
+        own = known.get("size", DEFAULT_SIZE)  # a number, in older folders
+        given = own.get("shortest_edge") or own.get("height") if isinstance(own, dict) else own
+        size = self.settings.image_size or given or DEFAULT_SIZE
         return CLIPImageProcessor(
             size={"shortest_edge": size},
             crop_size={"height": size, "width": size},
