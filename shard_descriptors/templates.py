@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from federation.templates import Template
+from shard_descriptors.image_settings import ImageFolderSettings
 from shard_descriptors.settings import SpeechCommandsSettings
 
 SHARDS: dict[str, Template] = {
     "shard_descriptors.speech_commands.SpeechCommandsShard": Template(
         SpeechCommandsSettings, "shard_descriptor"
     ),
+    "shard_descriptors.image_folder.ImageFolderShard": Template(ImageFolderSettings, "shard_descriptor"),
 }

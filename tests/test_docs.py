@@ -20,8 +20,15 @@ from federation.federation_file import load_federation
 from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
+from shard_descriptors.image_settings import ImageFolderSettings
 from workspace.config import WorkspaceConfig
+from workspace.settings.image_classification import (
+    ImageAugmentation,
+    ImageClassificationSettings,
+    ResNetOverrides,
+)
 from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
+from workspace.settings.training import TrainingSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
@@ -49,6 +56,12 @@ def test_every_table_has_every_key() -> None:
     expected = {
         "operators.md": [DirectorConfig, EnvoyConfig],
         "data_scientists.md": [WorkspaceConfig],
+        "images.md": [
+            ImageFolderSettings,
+            ImageClassificationSettings,
+            ImageAugmentation,
+            ResNetOverrides,
+        ],
         "plans.md": [
             PlanDocument,
             settings.AggregatorSettings,
@@ -64,8 +77,12 @@ def test_every_table_has_every_key() -> None:
     for name, classes in expected.items():
         for kind in classes:
             assert is_dataclass(kind)
+            # The page of plans has what every experiment has.
+            elsewhere = {field.name for field in fields(TrainingSettings)} if name != "plans.md" else set()
             missing = [
-                field.name for field in fields(kind) if not re.search(rf"\b{field.name}\b", page(name))
+                field.name
+                for field in fields(kind)
+                if field.name not in elsewhere and not re.search(rf"\b{field.name}\b", page(name))
             ]
             assert not missing, f"docs/{name} does not say what {kind.__name__} has: {missing}"
 
@@ -81,6 +98,8 @@ def test_examples_of_files_are_sound(tmp_path: Path) -> None:
     file.write_text(fenced(page("plans.md"), "yaml")[0])
     assert load_plan(file).federation.envoys == 3
     file.write_text(fenced(page("simulation.md"), "yaml")[0])
+    assert list(load_federation(file).envoys) == ["north", "south"]
+    file.write_text(fenced(page("images.md"), "yaml")[0])
     assert list(load_federation(file).envoys) == ["north", "south"]
     config = ROOT / "envoy" / "envoy_config.yaml"
     for text in [*fenced(page("operators.md"), "yaml"), *fenced(page("security.md"), "yaml")]:

@@ -186,7 +186,7 @@ def test_a_folder_without_a_known_model_is_told(tmp_path: Path) -> None:
         load_exported(tmp_path)
     config = {"architectures": ["BertModel"], "id2label": {"0": "a"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"BertModel.*known: Wav2Vec2ForSequenceClassification"):
+    with pytest.raises(InputError, match=r"BertModel.*known: .*Wav2Vec2ForSequenceClassification"):
         load_exported(tmp_path)
 
 
@@ -201,5 +201,5 @@ def test_a_filterbank_start_has_one_band_in_two_phases_for_each_pair_of_channels
 
 
 def test_an_unknown_experiment_is_told() -> None:
-    with pytest.raises(InputError, match="unknown experiment 'x': known are keyword_spotting"):
+    with pytest.raises(InputError, match=r"unknown experiment 'x': known are .*keyword_spotting"):
         build_recipe("x", SMALL, CLASSES, {})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from federation.settings import NoSettings
 from federation.templates import Template
+from workspace.settings.image_classification import ImageClassificationSettings
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
 from workspace.settings.training import TrainingSettings
 
@@ -33,6 +34,11 @@ class Experiment:
 
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "image_classification": Experiment(
+        ImageClassificationSettings,
+        "workspace.experiments.image_classification:ImageClassification",
+        ("ResNetForImageClassification",),
+    ),
     "keyword_spotting": Experiment(
         KeywordSpottingSettings,
         "workspace.experiments.keyword_spotting:KeywordSpotting",

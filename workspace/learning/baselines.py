@@ -14,12 +14,11 @@ import torch
 from torch import nn
 
 from federation.statistics import derive
-from workspace.learning.recipe import Recipe
+from workspace.learning.recipe import Recipe, Samples
 from workspace.learning.training import (
     Device,
     OptimizerState,
     Progress,
-    Samples,
     evaluate,
     initial_model,
     train_round,

@@ -19,8 +19,8 @@ from torch import nn
 
 from federation.errors import InputError
 from federation.statistics import add, derive
-from workspace.learning.recipe import Recipe
-from workspace.learning.training import Device, Samples, evaluate
+from workspace.learning.recipe import Recipe, Samples
+from workspace.learning.training import Device, evaluate
 from workspace.metrics import headline
 from workspace.settings.training import TrainingSettings
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,14 @@ Array = npt.NDArray[Any]
 Batch = dict[str, Any]  # tensors, which are moved to the device, and whatever else the recipe's loss wants
 Sample = Mapping[str, Any]
 Role = Literal["exchanged", "frozen", "local"]
+
+
+class Samples(Protocol):
+    """What the loop needs of a split: `shard_descriptors.descriptor.Split`, or a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
 
 
 @dataclass(frozen=True)
@@ -136,6 +144,10 @@ class Recipe(ABC):
         Zero lets it rest: no gradient is computed for it in that round. ``progress`` is 0 at the first round and below 1.
         """
         return 1.0
+
+    def training_samples(self, split: Samples) -> Samples:
+        """Return what an epoch goes through: the split, or more samples made of it."""
+        return split
 
 
 def role_by_gradient(name: str, tensor: torch.Tensor) -> Role:

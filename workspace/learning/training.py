@@ -10,10 +10,10 @@ import hashlib
 import math
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from torch import nn
 
 from federation.errors import ExperimentFailed, InputError
 from federation.statistics import add
-from workspace.learning.recipe import Batch, Recipe
+from workspace.learning.recipe import Batch, Recipe, Samples
 from workspace.settings.training import TrainingSettings
 
 Array = npt.NDArray[Any]
@@ -32,14 +32,6 @@ OptimizerState = dict[Any, Any]  # by parameter, as torch keeps it
 Progress = Callable[[int, int, float], None]  # step, steps, loss; raising stops the training
 
 
-class Samples(Protocol):
-    """What the loop needs of a split: `shard_descriptors.descriptor.Split`, or a list."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Mapping[str, Any]: ...
-
-
 @dataclass(frozen=True)
 class TrainingReport:
     """What a round's training at one site came to.
@@ -47,7 +39,7 @@ class TrainingReport:
     Parameters
     ----------
     samples : int
-        Samples seen (the size of the split times the epochs): the site's weight in the average.
+        Samples seen (what the recipe makes of the split, times the epochs): the site's weight in the average.
     steps : int
         Optimiser steps.
     seconds : float
@@ -163,6 +155,7 @@ def train_round(
     """
     if not len(split):
         raise InputError("the train split is empty: check the shard's settings (classes, partition, split)")
+    split = recipe.training_samples(split)
     began = time.perf_counter()
     own_seed = site_seed(seed, site, round_number)
     seed_everything(own_seed)
