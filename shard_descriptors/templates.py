@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from federation.templates import Template
+from shard_descriptors.sentiment_settings import SentimentShardSettings
 from shard_descriptors.settings import SpeechCommandsSettings
 
 SHARDS: dict[str, Template] = {
     "shard_descriptors.speech_commands.SpeechCommandsShard": Template(
         SpeechCommandsSettings, "shard_descriptor"
     ),
+    "shard_descriptors.sentiment.SentimentShard": Template(SentimentShardSettings, "shard_descriptor"),
 }

@@ -21,7 +21,8 @@ from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
 from workspace.config import WorkspaceConfig
-from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
+from workspace.settings.common import LoraSettings
+from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])

@@ -19,7 +19,8 @@ from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint
 from workspace.learning.exported import load_exported
 from workspace.learning.recipe import build_recipe
 from workspace.learning.training import evaluate, initial_model, train_round
-from workspace.settings.keyword_spotting import KeywordSpottingSettings, LoraSettings, Wav2Vec2Overrides
+from workspace.settings.common import LoraSettings
+from workspace.settings.keyword_spotting import KeywordSpottingSettings, Wav2Vec2Overrides
 
 ID = "facebook/wav2vec2-small"
 
