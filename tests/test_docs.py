@@ -20,9 +20,12 @@ from federation.federation_file import load_federation
 from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
+from shard_descriptors.sentiment_settings import SentimentShardSettings
 from workspace.config import WorkspaceConfig
+from workspace.experiments.sentiment import SentimentOptions
 from workspace.settings.common import LoraSettings
 from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings
+from workspace.settings.sentiment import BertOverrides, SentimentSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
@@ -60,7 +63,10 @@ def test_every_table_has_every_key() -> None:
             KeywordSpottingSettings,
             LoraSettings,
             AudioAugmentation,
+            SentimentSettings,
+            BertOverrides,
         ],
+        "sentiment.md": [SentimentShardSettings, SentimentOptions],
     }
     for name, classes in expected.items():
         for kind in classes:
