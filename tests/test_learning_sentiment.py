@@ -323,6 +323,19 @@ def test_a_checkpoint_without_a_tokenizer_takes_the_plans_vocabulary(tmp_path: P
         started(tmp_path, vocabulary=more)
 
 
+def test_a_checkpoint_of_the_older_kind_has_its_vocabulary_in_a_text_file(tmp_path: Path) -> None:
+    recipe = small()
+    recipe.export(initial_model(recipe, 1), tmp_path)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / file).unlink()
+    pieces = recipe.tokenizer.convert_ids_to_tokens(range(len(recipe.tokenizer)))
+    (tmp_path / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    old = started(tmp_path)
+    assert old.max_tokens == 32
+    samples = Sentences()
+    assert torch.equal(old.collate(samples, None)["input_ids"], recipe.collate(samples, None)["input_ids"])
+
+
 def test_files_that_make_no_model_are_told_in_one_line(checkpoint: Path, tmp_path: Path) -> None:
     for file in checkpoint.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())

@@ -62,7 +62,7 @@ def test_the_cpu_plan_from_counted_words_to_a_model_that_answers(tmp_path: Path)
     told = run(
         "predict",
         model,
-        "What a lovely film!",
+        "What a great film, so good.",
         "The waiter is awful.",
         "--attention",
         tmp_path / "maps",

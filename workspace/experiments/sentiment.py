@@ -240,7 +240,13 @@ class Sentiment(Recipe):
 
     def _load_tokenizer(self) -> Any:
         if self._checkpoint and any((self._checkpoint / name).is_file() for name in TOKENIZER_FILES):
-            return AutoTokenizer.from_pretrained(self._checkpoint)
+            tokenizer = AutoTokenizer.from_pretrained(self._checkpoint)
+            if not tokenizer.is_fast or tokenizer.pad_token_id is None or tokenizer.unk_token_id is None:
+                raise InputError(
+                    f"checkpoint {self.settings.checkpoint}: its tokenizer ({type(tokenizer).__name__}) cannot be used; "
+                    "it must be a fast one that has tokens for padding and for what is unknown"
+                )
+            return tokenizer
         if self.settings.vocabulary is None:
             raise InputError(
                 f"checkpoint {self.settings.checkpoint}: holds no tokenizer ({' or '.join(TOKENIZER_FILES)}); add it, "
