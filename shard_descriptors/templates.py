@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from federation.templates import Template
 from shard_descriptors.image_settings import ImageFolderSettings
+from shard_descriptors.sentiment_settings import SentimentShardSettings
 from shard_descriptors.settings import SpeechCommandsSettings
 
 SHARDS: dict[str, Template] = {
@@ -11,4 +12,5 @@ SHARDS: dict[str, Template] = {
         SpeechCommandsSettings, "shard_descriptor"
     ),
     "shard_descriptors.image_folder.ImageFolderShard": Template(ImageFolderSettings, "shard_descriptor"),
+    "shard_descriptors.sentiment.SentimentShard": Template(SentimentShardSettings, "shard_descriptor"),
 }

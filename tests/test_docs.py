@@ -21,13 +21,17 @@ from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
 from shard_descriptors.image_settings import ImageFolderSettings
+from shard_descriptors.sentiment_settings import SentimentShardSettings
 from workspace.config import WorkspaceConfig
+from workspace.experiments.sentiment import SentimentOptions
+from workspace.settings.common import LoraSettings
 from workspace.settings.image_classification import (
     ImageAugmentation,
     ImageClassificationSettings,
     ResNetOverrides,
 )
 from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
+from workspace.settings.sentiment import BertOverrides, SentimentSettings
 from workspace.settings.training import TrainingSettings
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +76,10 @@ def test_every_table_has_every_key() -> None:
             KeywordSpottingSettings,
             LoraSettings,
             AudioAugmentation,
+            SentimentSettings,
+            BertOverrides,
         ],
+        "sentiment.md": [SentimentShardSettings, SentimentOptions],
     }
     for name, classes in expected.items():
         for kind in classes:

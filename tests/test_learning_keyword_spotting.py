@@ -19,7 +19,8 @@ from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint
 from workspace.learning.exported import load_exported
 from workspace.learning.recipe import build_recipe
 from workspace.learning.training import evaluate, initial_model, train_round
-from workspace.settings.keyword_spotting import KeywordSpottingSettings, LoraSettings, Wav2Vec2Overrides
+from workspace.settings.common import LoraSettings
+from workspace.settings.keyword_spotting import KeywordSpottingSettings, Wav2Vec2Overrides
 
 ID = "facebook/wav2vec2-small"
 
@@ -184,9 +185,9 @@ def test_an_exported_folder_is_read_back_with_its_classes(tmp_path: Path) -> Non
 def test_a_folder_without_a_known_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model folder"):
         load_exported(tmp_path)
-    config = {"architectures": ["BertModel"], "id2label": {"0": "a"}}
+    config = {"architectures": ["GPT2Model"], "id2label": {"0": "a"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"BertModel.*known: .*Wav2Vec2ForSequenceClassification"):
+    with pytest.raises(InputError, match=r"GPT2Model.*known: .*Wav2Vec2ForSequenceClassification"):
         load_exported(tmp_path)
 
 

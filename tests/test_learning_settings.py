@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from federation.plan import load_plan
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
+from workspace.settings.sentiment import SentimentSettings
 
 PLANS = Path(__file__).parent.parent / "plans"
 
@@ -37,7 +38,7 @@ for template in LEARNING.values():
 def test_every_template_is_checked_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {"KeywordSpottingSettings", "NoSettings"}
+    assert set(done.stdout.split()) == {"KeywordSpottingSettings", "NoSettings", "SentimentSettings"}
 
 
 @pytest.mark.parametrize("path", sorted(PLANS.glob("keyword_spotting*.yaml")), ids=lambda path: path.stem)
@@ -50,6 +51,17 @@ def test_every_plan_is_sound(path: Path) -> None:
         assert settings.freeze_feature_encoder
         assert settings.batch_size * settings.accumulation == 128
         assert settings.autocast == "bf16"
+
+
+@pytest.mark.parametrize("path", sorted(PLANS.glob("sentiment*.yaml")), ids=lambda path: path.stem)
+def test_every_sentiment_plan_is_sound(path: Path) -> None:
+    plan = load_plan(path)
+    settings = plan.task_runner
+    assert isinstance(settings, SentimentSettings)
+    assert plan.federation.classes == ["negative", "positive"]
+    assert bool(settings.checkpoint) != bool(settings.vocabulary)
+    assert (settings.strategy == "features") == (path.stem == "sentiment_features")
+    assert bool(settings.lora) == (path.stem == "sentiment_lora")
 
 
 @pytest.mark.parametrize(

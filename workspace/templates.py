@@ -11,6 +11,7 @@ from federation.settings import NoSettings
 from federation.templates import Template
 from workspace.settings.image_classification import ImageClassificationSettings
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
+from workspace.settings.sentiment import SentimentSettings
 from workspace.settings.training import TrainingSettings
 
 
@@ -43,6 +44,11 @@ EXPERIMENTS: dict[str, Experiment] = {
         KeywordSpottingSettings,
         "workspace.experiments.keyword_spotting:KeywordSpotting",
         ("Wav2Vec2ForSequenceClassification",),
+    ),
+    "sentiment": Experiment(
+        SentimentSettings,
+        "workspace.experiments.sentiment:Sentiment",
+        ("DistilBertForSequenceClassification", "BertForSequenceClassification"),
     ),
 }
 

@@ -9,7 +9,6 @@ Plain PyTorch and transformers. To train it without any federation::
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSe
 from federation import statistics
 from federation.errors import InputError
 from workspace.experiments.filterbank import start_as_filterbank
+from workspace.learning.adapters import merged, with_adapters
 from workspace.learning.audio_augmentation import augment
 from workspace.learning.checkpoints import checkpoint_folder
 from workspace.learning.recipe import Batch, Prediction, Recipe, Sample
@@ -35,6 +35,7 @@ from workspace.settings.keyword_spotting import KeywordSpottingSettings
 Array = npt.NDArray[Any]
 
 HEAD = ("projector", "classifier")
+ATTENTION = ("q_proj", "v_proj")
 
 # What transformers raises for files or settings that make no model.
 _NO_MODEL = (OSError, ValueError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
@@ -86,7 +87,9 @@ class KeywordSpotting(Recipe):
         model.wav2vec2.feature_extractor.requires_grad_(not self.settings.freeze_feature_encoder)
         if self.settings.gradient_checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": False})
-        return self._with_adapters(model) if self.settings.lora else cast(nn.Module, model)
+        if self.settings.lora is None:
+            return cast(nn.Module, model)
+        return with_adapters(model, self.settings.lora, ATTENTION, HEAD)
 
     def collate(self, samples: Sequence[Sample], generator: np.random.Generator | None) -> Batch:
         """Stack clips, augmented if there is a generator, normalised as the feature extractor does it."""
@@ -115,7 +118,7 @@ class KeywordSpotting(Recipe):
 
     def export(self, model: nn.Module, folder: Path) -> None:
         """Write a folder that ``transformers.pipeline("audio-classification")`` loads, adapters merged."""
-        whole: Any = copy.deepcopy(model).merge_and_unload() if self.settings.lora else model  # type: ignore[operator]
+        whole: Any = merged(model) if self.settings.lora else model
         whole.save_pretrained(folder)
         self._feature_extractor.save_pretrained(folder)
 
@@ -160,21 +163,3 @@ class KeywordSpotting(Recipe):
         if self._checkpoint is not None and (self._checkpoint / "preprocessor_config.json").is_file():
             return Wav2Vec2FeatureExtractor.from_pretrained(self._checkpoint)
         return Wav2Vec2FeatureExtractor()
-
-    def _with_adapters(self, model: Any) -> nn.Module:
-        from peft import LoraConfig, get_peft_model
-
-        lora = self.settings.lora
-        assert lora is not None
-        adapted: nn.Module = get_peft_model(
-            model,
-            LoraConfig(
-                r=lora.rank,
-                lora_alpha=lora.alpha,
-                lora_dropout=lora.dropout,
-                target_modules=lora.target_modules,
-            ),
-        )
-        for name in HEAD:
-            model.get_submodule(name).requires_grad_(True)
-        return adapted

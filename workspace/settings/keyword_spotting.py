@@ -7,14 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workspace.settings.training import Positive, Share, TrainingSettings
+from workspace.settings.common import HubId, LoraSettings, Probability, Size
+from workspace.settings.training import Share, TrainingSettings
 
-Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[list[Size], Field(min_length=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-HubId = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
-]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,26 +53,6 @@ class Wav2Vec2Overrides:
         }
         if len(layers) > 1:
             raise ValueError("conv_dim, conv_kernel and conv_stride must have one entry for each convolution")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraSettings:
-    """Low-rank adapters (peft): they and the head are trained and travel, all else stays frozen.
-
-    Parameters
-    ----------
-    rank, alpha, dropout
-        As ``peft.LoraConfig`` has them.
-    target_modules : list of str
-        The ends of the names of the linear layers that get an adapter.
-    """
-
-    rank: Size = 8
-    alpha: Positive = 16.0
-    dropout: Share = 0.0
-    target_modules: Annotated[list[str], Field(min_length=1)] = field(
-        default_factory=lambda: ["q_proj", "v_proj"]
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
