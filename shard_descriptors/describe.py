@@ -46,7 +46,7 @@ def _counts(shards: Sequence[ShardDescriptor], split: SplitName, classes: Sequen
     for shard in shards:
         samples = shard.split(split)
         for name, label, speaker in zip(samples.ids, samples.labels, samples.groups, strict=True):
-            held[name] = (shard.classes[label], speaker)
+            held[name] = (shard.classes[label] if shard.classes else "", speaker)
     count = Counter(name for name, _ in held.values())
     return {
         "samples": len(held),
@@ -69,5 +69,6 @@ def as_table(description: Mapping[str, Any]) -> Table:
             table.add_row("" if row else split, name, *cells)
         for kind in ("samples", "speakers"):
             cells = (str(column[split][kind]) for column in columns.values())
-            table.add_row("", f"all {kind}", *cells, style="bold", end_section=kind == "speakers")
+            first = "" if description["classes"] or kind == "speakers" else split
+            table.add_row(first, f"all {kind}", *cells, style="bold", end_section=kind == "speakers")
     return table

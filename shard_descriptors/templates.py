@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from federation.templates import Template
 from shard_descriptors.settings import SpeechCommandsSettings
+from shard_descriptors.translation_settings import TranslationShardSettings
 
 SHARDS: dict[str, Template] = {
     "shard_descriptors.speech_commands.SpeechCommandsShard": Template(
         SpeechCommandsSettings, "shard_descriptor"
     ),
+    "shard_descriptors.translation.TranslationShard": Template(TranslationShardSettings, "shard_descriptor"),
 }

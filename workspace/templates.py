@@ -11,6 +11,7 @@ from federation.settings import NoSettings
 from federation.templates import Template
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
 from workspace.settings.training import TrainingSettings
+from workspace.settings.translation import TranslationSettings
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         KeywordSpottingSettings,
         "workspace.experiments.keyword_spotting:KeywordSpotting",
         ("Wav2Vec2ForSequenceClassification",),
+    ),
+    "translation": Experiment(
+        TranslationSettings, "workspace.experiments.translation:Translation", ("AttentionSeq2Seq",)
     ),
 }
 
