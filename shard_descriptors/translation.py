@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -140,9 +141,7 @@ def _published(pairs: Sequence[Pair]) -> dict[SplitName, list[Pair]]:
     return whole
 
 
-def _by_shares(
-    pairs: Sequence[Pair], settings: TranslationShardSettings
-) -> dict[SplitName, list[Pair]]:
+def _by_shares(pairs: Sequence[Pair], settings: TranslationShardSettings) -> dict[SplitName, list[Pair]]:
     groups = sorted({pair.group for pair in pairs})
     drawn = draw(groups, len(groups), str, settings.seed)
     test = round(settings.test_share * len(drawn))
@@ -159,7 +158,7 @@ def _partition(pairs: Sequence[Pair], settings: TranslationShardSettings) -> lis
     if settings.partition == "length":
         by_length = sorted(pairs, key=lambda pair: (pair.length, order(settings.seed, pair.id)))
         ends = [round(len(pairs) * rank / settings.worldsize) for rank in range(settings.worldsize + 1)]
-        return [by_length[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+        return [by_length[start:end] for start, end in pairwise(ends)]
     ranks = assign(
         ids=[pair.id for pair in pairs],
         labels=[pair.length for pair in pairs],

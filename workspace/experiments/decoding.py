@@ -101,7 +101,9 @@ def decode(
             tokens = torch.full_like(tokens, EOS).where(tokens == EOS, torch.full_like(tokens, PAD))
         tokens = tokens.masked_fill(ended, PAD)
         chosen.append(tokens)
-        scores.append(log_probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).masked_fill(tokens == PAD, 0))
+        scores.append(
+            log_probabilities.gather(1, tokens.unsqueeze(1)).squeeze(1).masked_fill(tokens == PAD, 0)
+        )
         attentions.append(weights)
         ended = ended | (tokens == EOS)
         if bool(ended.all()):

@@ -37,7 +37,7 @@ def translation_sums(
     samples, tokens : int
         Sentences, and target tokens with their ends.
     loss_sum : float
-        The negative log-likelihood (natural logarithm) of all tokens.
+        The negative log-likelihood (natural logarithm) of all tokens; while training, with the labels smoothed as they are.
     matched, ngrams : sequence of int, length 4
         N-grams of the hypotheses that their reference has as well (clipped), and all of them, for n from 1.
     hypothesis_length, reference_length : int
