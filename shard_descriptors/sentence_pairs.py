@@ -15,7 +15,6 @@ from shard_descriptors.words import words
 
 log = logging.getLogger(__name__)
 
-Found = tuple[str, str, SplitName] | str  # source, target and published split; or what is wrong, and where
 
 
 @dataclass(frozen=True)
@@ -28,8 +27,8 @@ class Pair:
         Of the two sentences alone, the same wherever they stand.
     group : str
         The source sentence as words: what must not be in two splits.
-    length : int
-        The words and punctuation marks of the source sentence.
+    length, longest : int
+        The words and punctuation marks of the source sentence, and of the longer of the two.
     published : {"train", "validation", "test"}
         The split in which the dataset's authors put it.
     """
@@ -39,7 +38,11 @@ class Pair:
     target: str
     group: str
     length: int
+    longest: int
     published: SplitName
+
+
+Found = Pair | str  # or what is wrong, and where
 
 
 def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
@@ -53,18 +56,15 @@ def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
     name = str(settings.root or settings.hub)
     found = _from_file(settings) if settings.source == "pairs" else _from_hugging_face(name, settings)
     pairs: dict[str, Pair] = {}
-    for source, target, published in _sound(name, found, settings.max_unreadable):
-        group = words(source)
-        if max(len(group), len(words(target))) > settings.max_words:
-            continue
-        key = hashlib.sha256(f"{source}\t{target}".encode()).hexdigest()[:24]
-        pairs.setdefault(key, Pair(key, source, target, " ".join(group), len(group), published))
+    for pair in _sound(name, found, settings.max_unreadable):
+        if pair.longest <= settings.max_words:
+            pairs.setdefault(pair.id, pair)
     if not pairs:
         raise InputError(f"{name}: no pair of at most {settings.max_words} words; raise max_words")
     return [pairs[key] for key in sorted(pairs)]
 
 
-def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator[tuple[str, str, SplitName]]:
+def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator[Pair]:
     """Pass on what holds a pair; skip and list what does not, unless it is too much."""
     bad, count = [], 0
     for count, one in enumerate(found, 1):  # noqa: B007
@@ -111,9 +111,19 @@ def _from_line(where: str, line: bytes, swap: bool) -> Found:
 
 
 def _found(where: str, source: str, target: str, published: SplitName) -> Found:
-    if not words(source) or not words(target):
+    own, other = words(source), words(target)
+    if not own or not other:
         return f"{where}: a sentence without words"
-    return source.strip(), target.strip(), published
+    source, target = source.strip(), target.strip()
+    return Pair(
+        id=hashlib.sha256(f"{source}\t{target}".encode()).hexdigest()[:24],
+        source=source,
+        target=target,
+        group=" ".join(own),
+        length=len(own),
+        longest=max(len(own), len(other)),
+        published=published,
+    )
 
 
 def _from_hugging_face(name: str, settings: TranslationShardSettings) -> Iterator[Found]:

@@ -101,8 +101,10 @@ class AttentionSeq2Seq(PreTrainedModel):
         self.source_embedding = nn.Embedding(config.source_vocabulary_size, embedding)
         self.target_embedding = nn.Embedding(config.target_vocabulary_size, embedding)
         for table in (self.source_embedding, self.target_embedding):
-            # The target's vectors are the output layer as well: logits should start at about unit scale.
+            # The target's vectors are the output layer as well: logits start at about unit scale, and so do the GRUs' inputs,
+            # which are these vectors times sqrt(embedding), as in [V], section 3.4.
             nn.init.normal_(table.weight, std=embedding**-0.5)
+        self.scale = math.sqrt(embedding)
         self.encoder = nn.GRU(embedding, hidden, batch_first=True, bidirectional=True)
         self.first_state = nn.Linear(hidden, hidden)
         self.attention = Attention(config)
@@ -129,7 +131,7 @@ class AttentionSeq2Seq(PreTrainedModel):
         state : torch.Tensor, shape [batch, hidden]
             The decoder's first one, s_0 = tanh(W h_1) of the backward GRU ([B], appendix A.2.2).
         """
-        vectors = self.dropout(self.source_embedding(input_ids))
+        vectors = self.dropout(self.scale * self.source_embedding(input_ids))
         # Packed, so that the backward GRU begins at a sentence's own end, and not in its padding.
         lengths = attention_mask.sum(1).cpu()
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
@@ -142,7 +144,7 @@ class AttentionSeq2Seq(PreTrainedModel):
         self, tokens: torch.Tensor, state: torch.Tensor, encoded: Encoded
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Decode one token: return logits [batch, vocabulary], the next state and the attention weights."""
-        vectors = self.target_embedding(tokens)
+        vectors = self.scale * self.target_embedding(tokens)
         state, context, weights = self._advance(vectors, state, encoded)
         return self._logits(state, context, vectors), state, weights
 
@@ -159,7 +161,7 @@ class AttentionSeq2Seq(PreTrainedModel):
             The beginning of a sentence, and its tokens but for the last.
         """
         encoded, state = self.encode(input_ids, attention_mask)
-        vectors = self.dropout(self.target_embedding(decoder_input_ids))
+        vectors = self.dropout(self.scale * self.target_embedding(decoder_input_ids))
         states, contexts, attentions = [], [], []
         for vector in vectors.unbind(1):
             state, context, weights = self._advance(vector, state, encoded)
