@@ -144,9 +144,13 @@ def measure_times(plan: str, sets: list[str], federation: Any, repeats: int) -> 
             measured.append(time.process_time() - began)
     for attention, measured in seconds.items():
         told = ", ".join(f"{one:.2f}" for one in measured)
-        print(f"{attention}: median {statistics.median(measured):.2f} s an epoch of {len(split)} samples ({told})")
+        print(
+            f"{attention}: median {statistics.median(measured):.2f} s an epoch of {len(split)} samples ({told})"
+        )
     ratios = [a / d for a, d in zip(seconds["additive"], seconds["dot_product"], strict=True)]
-    print(f"additive / dot_product: median {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})")
+    print(
+        f"additive / dot_product: median {statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    )
 
 
 def main() -> None:
@@ -186,13 +190,18 @@ def main() -> None:
         print(f"\n| test {metric} | {' | '.join(options.runs)} |")
         print("|---" * (len(options.runs) + 1) + "|")
         for number, seed in enumerate(options.seeds):
-            print(f"| seed {seed} | {' | '.join(interval([parts[run][number]], metric) for run in options.runs)} |")
+            print(
+                f"| seed {seed} | {' | '.join(interval([parts[run][number]], metric) for run in options.runs)} |"
+            )
         print(f"| all | {' | '.join(interval(parts[run], metric) for run in options.runs)} |")
     print("\n| run | best round | seconds | peak memory | exchanged bytes |\n|---|---|---|---|---|")
     for folder in folders.values():
         for run in options.runs:
             summary = json.loads((folder / run / "summary.json").read_text())
-            told = [summary.get(name, "") for name in ("best_round", "seconds", "peak_memory_mb", "exchanged_bytes")]
+            told = [
+                summary.get(name, "")
+                for name in ("best_round", "seconds", "peak_memory_mb", "exchanged_bytes")
+            ]
             print(f"| {folder.name} {run} | {' | '.join(map(str, told))} |")
 
 

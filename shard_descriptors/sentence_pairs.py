@@ -16,7 +16,6 @@ from shard_descriptors.words import words
 log = logging.getLogger(__name__)
 
 
-
 @dataclass(frozen=True)
 class Pair:
     """Two sentences that say the same.

@@ -20,8 +20,11 @@ from federation.federation_file import load_federation
 from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
+from shard_descriptors.translation_settings import TranslationShardSettings
 from workspace.config import WorkspaceConfig
+from workspace.experiments.translation import DecodingOptions
 from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
+from workspace.settings.translation import TranslationModel, TranslationSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
@@ -59,7 +62,10 @@ def test_every_table_has_every_key() -> None:
             KeywordSpottingSettings,
             LoraSettings,
             AudioAugmentation,
+            TranslationSettings,
+            TranslationModel,
         ],
+        "translation.md": [TranslationShardSettings, DecodingOptions],
     }
     for name, classes in expected.items():
         for kind in classes:
@@ -82,6 +88,8 @@ def test_examples_of_files_are_sound(tmp_path: Path) -> None:
     assert load_plan(file).federation.envoys == 3
     file.write_text(fenced(page("simulation.md"), "yaml")[0])
     assert list(load_federation(file).envoys) == ["north", "south"]
+    file.write_text(fenced(page("translation.md"), "yaml")[0])
+    assert list(load_federation(file).envoys) == ["north", "south", "west"]
     config = ROOT / "envoy" / "envoy_config.yaml"
     for text in [*fenced(page("operators.md"), "yaml"), *fenced(page("security.md"), "yaml")]:
         keys = yaml.safe_load(text).keys()

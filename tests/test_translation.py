@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def simulated(folder: Path) -> Path:
-    plan = load_plan(folder / PLAN.name, [*SMALL, "task_runner.settings.epochs=2"])
+    plan = load_plan(folder / PLAN.name, [*SMALL, "task_runner.settings.epochs=3"])
     simulate(plan, load_federation(folder / "federation.yaml"), folder / "out")
     return folder / "out"
 
@@ -131,7 +131,10 @@ def test_a_text_is_translated_and_its_attention_drawn(simulated: Path, tmp_path:
     options = ("--option", "decoding=beam", "--option", "beam_size=3", "--attention", pictures)
     result = run("predict", simulated / "model", "I see the cat.", "We want a pen.", *options)
     assert result.exit_code == 0, result.output
-    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == ["I see the cat.", "We want a pen."]
+    assert [line.split("\t")[0] for line in result.stdout.splitlines()] == [
+        "I see the cat.",
+        "We want a pen.",
+    ]
     assert sorted(file.name for file in pictures.iterdir()) == ["0.png", "1.png"]
     assert (pictures / "0.png").read_bytes().startswith(b"\x89PNG")
     drawn = [
@@ -144,7 +147,9 @@ def test_a_text_is_translated_and_its_attention_drawn(simulated: Path, tmp_path:
 
 
 def test_baselines_have_the_same_metrics(folder: Path, tmp_path: Path) -> None:
-    sets = [argument for one in [*SMALL, "aggregator.settings.rounds_to_train=1"] for argument in ("--set", one)]
+    sets = [
+        argument for one in [*SMALL, "aggregator.settings.rounds_to_train=1"] for argument in ("--set", one)
+    ]
     on = ("--federation", folder / "federation.yaml", "--quiet")
     central = told("central", folder / PLAN.name, *sets, *on, "-o", tmp_path / "central")
     local = told("local", folder / PLAN.name, *sets, *on, "--envoy", "south", "-o", tmp_path / "local")
