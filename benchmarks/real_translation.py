@@ -2,11 +2,11 @@
 
     FRA_ENG_FILE=... python benchmarks/real_translation.py
 
-Three envoys. Sentences are drawn and split anew for each seed, the seed of the plan is the same, and each seed has vocabularies of
-its own, made from the counts of words in its three training parts, so that no test sentence has a part in them. For each seed:
-federated, central and every envoy alone with additive attention, and federated with the scaled dot product, as `fed simulate`,
-`fed central` and `fed local` do it. The interval of a seed is a bootstrap over its test sentences (by source sentence); that of all
-seeds draws from the test sentences of all of them. What is there already is not run again.
+Three envoys. For each seed sentences are drawn and split anew, the weights start anew, and vocabularies are made of the counts
+of words in the three training parts, so that no test sentence has a part in them. Then: federated, central and every envoy
+alone with additive attention, and federated with the scaled dot product, as `fed simulate`, `fed central` and `fed local` do
+it. The interval of a seed is a bootstrap over its test sentences (by source sentence); that of all seeds draws from the test
+sentences of all of them. What is there already is not run again.
 
 ``--times`` measures instead how long both kinds of attention take to train, in turns in one process.
 """
@@ -177,7 +177,8 @@ def main() -> None:
     folders = {seed: options.output / f"{options.partition}-{seed}" for seed in options.seeds}
     for seed, folder in folders.items():
         federation = load_federation(write_federation(folder, Path(options.file).resolve(), options, seed))
-        sets = [*options.sets, *write_vocabularies(folder, federation, options.vocabulary_size)]
+        seeded = f"federation.settings.seed={seed}"
+        sets = [*options.sets, seeded, *write_vocabularies(folder, federation, options.vocabulary_size)]
         if options.times:
             measure_times(options.plan, sets, federation, options.times)
             return
