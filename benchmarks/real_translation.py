@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
     parser.add_argument("--partition", choices=["stride", "length", "dirichlet"], default="stride")
     parser.add_argument("--max-words", type=int, default=6)
-    parser.add_argument("--max-samples", type=int, default=6000)
+    parser.add_argument("--max-samples", type=int, default=12000)
     parser.add_argument("--vocabulary-size", type=int, default=4000)
     parser.add_argument("--times", type=int, default=0, metavar="REPEATS")
     options = parser.parse_args()
