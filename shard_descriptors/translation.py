@@ -56,7 +56,6 @@ class TranslationShard(ShardDescriptor):
         A wrong setting, missing or unreadable data, too many malformed lines, or nothing to train on.
     """
 
-    dataset = "sentence_pairs"
     classes = ()
     sample_description = "a sentence, str"
     target_description = "its translation, str"
@@ -85,6 +84,8 @@ class TranslationShard(ShardDescriptor):
 
     def _fill(self, settings: TranslationShardSettings, splits: Whole, may_be_empty: bool = False) -> None:
         self.settings = settings
+        # A plan asks for the languages as well: the same sentences the other way round would spoil its model.
+        self.dataset = "_".join(("sentence_pairs", *settings.languages))
         self._splits = {name: PairSplit(splits[name][settings.rank]) for name in SPLITS}
         if not may_be_empty:
             self._check_not_empty()

@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,30}$")]
+
 
 @dataclass(frozen=True)
 class TranslationShardSettings:
@@ -23,7 +25,8 @@ class TranslationShardSettings:
     hub, hub_config : str
         The dataset of the source ``huggingface`` when no `root` is given, and which of its configurations.
     languages : list of two str
-        What to translate from and into: the keys of a row's ``translation`` in Hugging Face datasets.
+        What is translated from and into. Plans ask for them, and they are the keys of a row's ``translation`` in Hugging Face
+        datasets.
     swap : bool
         Whether the second sentence of a pair in a text file is translated into the first.
     max_words : int
@@ -54,7 +57,7 @@ class TranslationShardSettings:
     source: Literal["pairs", "huggingface"] = "pairs"
     hub: str = "Helsinki-NLP/opus_books"
     hub_config: str | None = "en-fr"
-    languages: Annotated[list[str], Field(min_length=2, max_length=2)] = field(
+    languages: Annotated[list[Language], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: ["en", "fr"]
     )
     swap: bool = False

@@ -193,7 +193,7 @@ def test_a_deployed_run_has_the_bits_of_a_simulated_one(
     with two_sites.federation() as federation:
         announced = federation.envoys()
         deployed = federation.submit(folder / PLAN.name, sets).watch(show=False)
-    assert [(envoy.dataset, list(envoy.classes)) for envoy in announced] == [("sentence_pairs", [])] * 2
+    assert [(envoy.dataset, list(envoy.classes)) for envoy in announced] == [("sentence_pairs_en_fr", [])] * 2
     assert deployed.state == "finished", deployed.reason
 
     envoys = {

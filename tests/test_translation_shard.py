@@ -183,5 +183,5 @@ def test_a_federation_file_opens_it(file: Path, tmp_path: Path) -> None:
     entry = {"shard_descriptor": pairs_entry(file, 1, 2)}
     federation = write_yaml(tmp_path / "federation.yaml", {"envoys": {"north": entry}})
     shard = open_shard(load_federation(federation).envoys["north"].shard_descriptor)
-    assert shard.dataset == "sentence_pairs"
+    assert shard.dataset == "sentence_pairs_en_fr"
     assert len(shard.split("train"))
