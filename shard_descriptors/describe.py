@@ -71,5 +71,6 @@ def as_table(description: Mapping[str, Any]) -> Table:
         kinds = [kind for kind in description["total"][split] if kind != "classes"]
         for kind in kinds:
             cells = (str(column[split][kind]) for column in columns.values())
-            table.add_row("", f"all {kind}", *cells, style="bold", end_section=kind == kinds[-1])
+            first = split if kind == kinds[0] and not description["classes"] else ""
+            table.add_row(first, f"all {kind}", *cells, style="bold", end_section=kind == kinds[-1])
     return table

@@ -65,7 +65,7 @@ class ShardDescriptor(ABC):
     dataset : str
         Name of the dataset; a plan asks for it.
     classes : tuple of str
-        The classes in the order of their labels.
+        The classes in the order of their labels; empty where samples have none.
     sample_description, target_description : str
         What a sample and its target look like, for people.
     group_name : str
@@ -92,8 +92,10 @@ class ShardDescriptor(ABC):
         Returns
         -------
         dict of str to int
-            Every class, in the order of the labels, also those with none.
+            Every class, in the order of the labels, also those with none; empty where the dataset has no classes.
         """
+        if not self.classes:
+            return {}
         counts = np.bincount(self.split(name).labels, minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
 

@@ -6,6 +6,7 @@ from federation.templates import Template
 from shard_descriptors.image_settings import ImageFolderSettings
 from shard_descriptors.sentiment_settings import SentimentShardSettings
 from shard_descriptors.settings import SpeechCommandsSettings
+from shard_descriptors.translation_settings import TranslationShardSettings
 
 SHARDS: dict[str, Template] = {
     "shard_descriptors.speech_commands.SpeechCommandsShard": Template(
@@ -13,4 +14,5 @@ SHARDS: dict[str, Template] = {
     ),
     "shard_descriptors.image_folder.ImageFolderShard": Template(ImageFolderSettings, "shard_descriptor"),
     "shard_descriptors.sentiment.SentimentShard": Template(SentimentShardSettings, "shard_descriptor"),
+    "shard_descriptors.translation.TranslationShard": Template(TranslationShardSettings, "shard_descriptor"),
 }

@@ -22,17 +22,20 @@ from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
 from shard_descriptors.image_settings import ImageFolderSettings
 from shard_descriptors.sentiment_settings import SentimentShardSettings
+from shard_descriptors.translation_settings import TranslationShardSettings
 from workspace.config import WorkspaceConfig
 from workspace.experiments.sentiment import SentimentOptions
+from workspace.experiments.translation import DecodingOptions
 from workspace.settings.common import LoraSettings
 from workspace.settings.image_classification import (
     ImageAugmentation,
     ImageClassificationSettings,
     ResNetOverrides,
 )
-from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, LoraSettings
+from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings
 from workspace.settings.sentiment import BertOverrides, SentimentSettings
 from workspace.settings.training import TrainingSettings
+from workspace.settings.translation import TranslationModel, TranslationSettings
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
@@ -78,8 +81,11 @@ def test_every_table_has_every_key() -> None:
             AudioAugmentation,
             SentimentSettings,
             BertOverrides,
+            TranslationSettings,
+            TranslationModel,
         ],
         "sentiment.md": [SentimentShardSettings, SentimentOptions],
+        "translation.md": [TranslationShardSettings, DecodingOptions],
     }
     for name, classes in expected.items():
         for kind in classes:
@@ -108,6 +114,8 @@ def test_examples_of_files_are_sound(tmp_path: Path) -> None:
     assert list(load_federation(file).envoys) == ["north", "south"]
     file.write_text(fenced(page("images.md"), "yaml")[0])
     assert list(load_federation(file).envoys) == ["north", "south"]
+    file.write_text(fenced(page("translation.md"), "yaml")[0])
+    assert list(load_federation(file).envoys) == ["north", "south", "west"]
     config = ROOT / "envoy" / "envoy_config.yaml"
     for text in [*fenced(page("operators.md"), "yaml"), *fenced(page("security.md"), "yaml")]:
         keys = yaml.safe_load(text).keys()

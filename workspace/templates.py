@@ -13,6 +13,7 @@ from workspace.settings.image_classification import ImageClassificationSettings
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
 from workspace.settings.sentiment import SentimentSettings
 from workspace.settings.training import TrainingSettings
+from workspace.settings.translation import TranslationSettings
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         SentimentSettings,
         "workspace.experiments.sentiment:Sentiment",
         ("DistilBertForSequenceClassification", "BertForSequenceClassification"),
+    ),
+    "translation": Experiment(
+        TranslationSettings, "workspace.experiments.translation:Translation", ("AttentionSeq2Seq",)
     ),
 }
 
