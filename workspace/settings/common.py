@@ -10,6 +10,7 @@ from pydantic import Field
 from workspace.settings.training import Positive, Share
 
 Size = Annotated[int, Field(ge=1)]
+Sizes = Annotated[list[Size], Field(min_length=1)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 HubId = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workspace.settings.keyword_spotting import HubId, Size, Sizes
+from workspace.settings.common import HubId, Size, Sizes
 from workspace.settings.training import Positive, TrainingSettings
 
 OFFLINE = {"double": 2, "quadruple": 4, "octuple": 8}

@@ -7,10 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workspace.settings.common import HubId, LoraSettings, Probability, Size
+from workspace.settings.common import HubId, LoraSettings, Probability, Size, Sizes
 from workspace.settings.training import Share, TrainingSettings
-
-Sizes = Annotated[list[Size], Field(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)

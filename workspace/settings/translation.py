@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workspace.settings.keyword_spotting import HubId, Size
+from workspace.settings.common import HubId, Size
 from workspace.settings.training import Share, TrainingSettings
 
 Vocabulary = Annotated[list[Annotated[str, Field(min_length=1, max_length=100)]], Field(max_length=40_000)]
