@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "shard_descriptors": {"federation"},
     "workspace": {"federation", "shard_descriptors"},
 }
-LEARNING = {"torch", "torchaudio", "transformers", "peft", "datasets"}
+LEARNING = {"torch", "torchaudio", "torchvision", "transformers", "peft", "datasets", "sacrebleu", "PIL"}
 
 
 def imports(file: Path) -> Iterator[str]:

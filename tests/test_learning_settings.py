@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from federation.plan import load_plan
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
 from workspace.settings.sentiment import SentimentSettings
+from workspace.templates import EXPERIMENTS
 
 PLANS = Path(__file__).parent.parent / "plans"
 
@@ -20,7 +21,7 @@ import sys
 
 class NoLearning:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "transformers", "peft", "torchaudio"):
+        if name.split(".")[0] in ("torch", "transformers", "peft", "torchaudio", "torchvision"):
             raise ImportError(name + " is not installed here")
 
 sys.meta_path.insert(0, NoLearning())
@@ -38,7 +39,8 @@ for template in LEARNING.values():
 def test_every_template_is_checked_without_torch() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert set(done.stdout.split()) == {"KeywordSpottingSettings", "NoSettings", "SentimentSettings"}
+    every = {experiment.settings.__name__ for experiment in EXPERIMENTS.values()}
+    assert set(done.stdout.split()) == {"NoSettings", *every}
 
 
 @pytest.mark.parametrize("path", sorted(PLANS.glob("keyword_spotting*.yaml")), ids=lambda path: path.stem)
