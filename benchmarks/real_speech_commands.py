@@ -82,17 +82,45 @@ def accuracy(sums: Any) -> float:
     return float(np.trace(sums["confusion"]) / sums["samples"])
 
 
-def interval(runs: list[dict[str, Any]]) -> str:
-    """Write accuracy and interval over the speakers of one or several test sets."""
+def by_speaker(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up the statistics of each speaker over one or several test sets."""
     from federation.statistics import add
-    from workspace.learning.evaluation import bootstrap_interval
 
     speakers: dict[str, Any] = {}
     for run in runs:
         for name, sums in run.items():
             speakers[name] = add(speakers[name], sums) if name in speakers else sums
-    low, high = bootstrap_interval(list(speakers.values()), accuracy)
-    return f"{accuracy(functools.reduce(add, speakers.values())):.3f} ({low:.3f}-{high:.3f})"
+    return speakers
+
+
+def interval(runs: list[dict[str, Any]]) -> str:
+    """Write accuracy and interval over the speakers of one or several test sets."""
+    from federation.statistics import add
+    from workspace.learning.evaluation import bootstrap_interval
+
+    speakers = list(by_speaker(runs).values())
+    low, high = bootstrap_interval(speakers, accuracy)
+    return f"{accuracy(functools.reduce(add, speakers)):.3f} ({low:.3f}-{high:.3f})"
+
+
+def difference(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
+    """Write how much more accurate one is than the other, the same speakers drawn for both."""
+    from federation.statistics import add
+    from workspace.learning.evaluation import bootstrap_interval
+
+    def right(sums: Any) -> Any:
+        return np.trace(sums["confusion"])
+
+    def per_sample(sums: Any) -> float:
+        return float(sums["more"] / sums["samples"])
+
+    one, other = by_speaker(ours), by_speaker(theirs)
+    pairs = [
+        {"more": np.asarray(right(one[name]) - right(other[name])), "samples": one[name]["samples"]}
+        for name in one
+    ]
+    low, high = bootstrap_interval(pairs, per_sample)
+    return f"{per_sample(functools.reduce(add, pairs)):+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def main() -> None:
@@ -142,6 +170,8 @@ def main() -> None:
             cells = [interval([counts[run][number]]) for run in RUNS]
             print(f"| {classes} | {seed} | {' | '.join(cells)} |")
         print(f"| {classes} | all | {' | '.join(interval(counts[run]) for run in RUNS)} |")
+        differences = (difference(counts["federated"], counts[run]) for run in RUNS[1:])
+        print(f"| {classes} | federated less | | {' | '.join(differences)} |")
 
 
 if __name__ == "__main__":
