@@ -22,7 +22,7 @@ from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
 from shard_descriptors.sentiment_settings import SentimentShardSettings
 from workspace.config import WorkspaceConfig
-from workspace.experiments.sentiment import SentimentOptions
+from workspace.experiments.encoder_attention import AttentionOptions
 from workspace.settings.common import LoraSettings
 from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings
 from workspace.settings.sentiment import BertOverrides, SentimentSettings
@@ -66,7 +66,7 @@ def test_every_table_has_every_key() -> None:
             SentimentSettings,
             BertOverrides,
         ],
-        "sentiment.md": [SentimentShardSettings, SentimentOptions],
+        "sentiment.md": [SentimentShardSettings, AttentionOptions],
     }
     for name, classes in expected.items():
         for kind in classes:
@@ -89,6 +89,8 @@ def test_examples_of_files_are_sound(tmp_path: Path) -> None:
     assert load_plan(file).federation.envoys == 3
     file.write_text(fenced(page("simulation.md"), "yaml")[0])
     assert list(load_federation(file).envoys) == ["north", "south"]
+    file.write_text(fenced(page("sentiment.md"), "yaml")[0])
+    assert list(load_federation(file).envoys) == ["north", "south", "west"]
     config = ROOT / "envoy" / "envoy_config.yaml"
     for text in [*fenced(page("operators.md"), "yaml"), *fenced(page("security.md"), "yaml")]:
         keys = yaml.safe_load(text).keys()
