@@ -24,7 +24,7 @@ from shard_descriptors.image_settings import ImageFolderSettings
 from shard_descriptors.sentiment_settings import SentimentShardSettings
 from shard_descriptors.translation_settings import TranslationShardSettings
 from workspace.config import WorkspaceConfig
-from workspace.experiments.sentiment import SentimentOptions
+from workspace.experiments.encoder_attention import AttentionOptions
 from workspace.experiments.translation import DecodingOptions
 from workspace.settings.common import LoraSettings
 from workspace.settings.image_classification import (
@@ -84,7 +84,7 @@ def test_every_table_has_every_key() -> None:
             TranslationSettings,
             TranslationModel,
         ],
-        "sentiment.md": [SentimentShardSettings, SentimentOptions],
+        "sentiment.md": [SentimentShardSettings, AttentionOptions],
         "translation.md": [TranslationShardSettings, DecodingOptions],
     }
     for name, classes in expected.items():

@@ -17,8 +17,9 @@ from transformers import BertTokenizer, pipeline
 
 from federation.errors import InputError
 from tests.sentiment_data import CLASSES, SOURCES, VOCABULARY, sentences
+from workspace.experiments.encoder_attention import AttentionOptions
 from workspace.experiments.first_token import first_token_logits
-from workspace.experiments.sentiment import Sentiment, SentimentOptions
+from workspace.experiments.sentiment import Sentiment
 from workspace.experiments.word_pieces import SPECIAL, make_tokenizer
 from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint
 from workspace.learning.exported import load_exported
@@ -80,7 +81,7 @@ def train(recipe: Sentiment, model: Any, rounds: int = 1) -> None:
 
 
 def probabilities(recipe: Sentiment, model: Any) -> dict[str, dict[str, float]]:
-    return {p.input: dict(p.scores) for p in recipe.predict(model.eval(), TEXTS, SentimentOptions())}
+    return {p.input: dict(p.scores) for p in recipe.predict(model.eval(), TEXTS, AttentionOptions())}
 
 
 def pipeline_probabilities(folder: Path) -> dict[str, dict[str, float]]:
@@ -157,7 +158,7 @@ def test_a_checkpoint_gives_the_encoder_and_the_seed_gives_the_head(checkpoint: 
 
 
 def test_features_train_and_exchange_one_linear_layer_without_dropout(checkpoint: Path) -> None:
-    recipe = started(checkpoint, strategy="features", learning_rate=0.05)
+    recipe = started(checkpoint, strategy="features", learning_rate=0.02)
     model: Any = initial_model(recipe, 1)
     before = frozen_fingerprint(model)
     assert list(exchanged_tensors(model)) == ["classifier.bias", "classifier.weight"]
@@ -267,19 +268,19 @@ def test_attention_maps_are_of_layers_and_heads_with_the_tokens_as_labels(
 ) -> None:
     recipe = started(checkpoint, strategy=strategy, lora=lora)
     model: Any = initial_model(recipe, 1).eval()
-    plain = recipe.predict(model, TEXTS[:1], SentimentOptions())[0]
-    last = recipe.predict(model, TEXTS[:1], SentimentOptions(), attention=True)[0]
+    plain = recipe.predict(model, TEXTS[:1], AttentionOptions())[0]
+    last = recipe.predict(model, TEXTS[:1], AttentionOptions(), attention=True)[0]
     assert plain.attention == []
     assert plain.scores == last.scores
     assert [one.title for one in last.attention] == ["layer 2, head 1", "layer 2, head 2"]
     for one in last.attention:
         assert list(one.rows) == ["[CLS]", "the", "plot", "is", "good", ".", "[SEP]"] == list(one.columns)
         np.testing.assert_allclose(one.weights.sum(axis=1), 1, rtol=1e-5)
-    every = recipe.predict(model, TEXTS[:1], SentimentOptions(layer="all"), attention=True)[0]
+    every = recipe.predict(model, TEXTS[:1], AttentionOptions(layer="all"), attention=True)[0]
     assert len(every.attention) == 4
-    chosen = recipe.predict(model, TEXTS[:1], SentimentOptions(layer=1, head=2), attention=True)[0]
+    chosen = recipe.predict(model, TEXTS[:1], AttentionOptions(layer=1, head=2), attention=True)[0]
     np.testing.assert_array_equal(chosen.attention[0].weights, every.attention[1].weights)
-    for options in (SentimentOptions(layer=3), SentimentOptions(head=0)):
+    for options in (AttentionOptions(layer=3), AttentionOptions(head=0)):
         with pytest.raises(
             InputError, match=r"^--option (layer=3|head=0): this model has (layer|head)s 1 to 2$"
         ):
@@ -290,13 +291,13 @@ def test_attention_does_not_change_how_the_model_is_computed_afterwards() -> Non
     recipe = small()
     model: Any = initial_model(recipe, 1).eval()
     usual = model.config._attn_implementation
-    recipe.predict(model, TEXTS, SentimentOptions(), attention=True)
+    recipe.predict(model, TEXTS, AttentionOptions(), attention=True)
     assert model.config._attn_implementation == usual != "eager"
 
 
 def test_an_empty_input_is_told() -> None:
     with pytest.raises(InputError, match=r"^input 2 is empty"):
-        small().predict(small().build_model().eval(), ["good", " "], SentimentOptions())
+        small().predict(small().build_model().eval(), ["good", " "], AttentionOptions())
 
 
 def test_a_tokenizer_that_differs_is_found_by_the_fingerprint() -> None:

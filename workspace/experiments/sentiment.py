@@ -15,9 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from transformers import (
 
 from federation import statistics
 from federation.errors import InputError
+from workspace.experiments.encoder_attention import AttentionOptions, attention_maps
 from workspace.experiments.first_token import first_token_logits, folded, start_at_zero
 from workspace.experiments.word_pieces import make_tokenizer
 from workspace.learning.adapters import merged, with_adapters
@@ -64,22 +65,6 @@ FINGERPRINT = "tokenizer_fingerprint"
 _NO_MODEL = (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError, StrictDataclassError)
 
 
-@dataclass(frozen=True)
-class SentimentOptions:
-    """Which attention maps are drawn.
-
-    Parameters
-    ----------
-    layer : int, "all" or None
-        From 1; by default the last one.
-    head : int or None
-        From 1; by default all.
-    """
-
-    layer: int | Literal["all"] | None = None
-    head: int | None = None
-
-
 class Sentiment(Recipe):
     """The recipe of sentence classification (`workspace.learning.recipe.Recipe`).
 
@@ -98,7 +83,7 @@ class Sentiment(Recipe):
         If there is no checkpoint of this name, no tokenizer, or it does not fit the model.
     """
 
-    options = SentimentOptions
+    options = AttentionOptions
 
     def __init__(
         self, settings: SentimentSettings, classes: Sequence[str], checkpoints: Mapping[str, str]
@@ -204,29 +189,10 @@ class Sentiment(Recipe):
             return first_token_logits(model, ids, mask).float()
         return cast(torch.Tensor, model(input_ids=ids, attention_mask=mask).logits.float())
 
-    def _attention(self, model: Any, batch: Batch, options: SentimentOptions) -> list[AttentionMap]:
+    def _attention(self, model: Any, batch: Batch, options: AttentionOptions) -> list[AttentionMap]:
         plain = model.get_base_model() if self.settings.lora else model
-        usual = plain.config._attn_implementation
-        # Only the plain implementation returns its weights; training and scores keep the quick one.
-        plain.set_attn_implementation("eager")
-        try:
-            with torch.inference_mode():
-                layers = plain.base_model(
-                    input_ids=batch["input_ids"],
-                    attention_mask=batch["attention_mask"],
-                    output_attentions=True,
-                ).attentions
-        finally:
-            plain.set_attn_implementation(usual)
         tokens = self.tokenizer.convert_ids_to_tokens(batch["input_ids"][0].tolist())
-        weights = [layer[0].float().cpu().numpy() for layer in layers]
-        every, heads = range(1, len(weights) + 1), range(1, len(weights[0]) + 1)
-        layer = len(weights) if options.layer is None else options.layer
-        return [
-            AttentionMap(f"layer {i}, head {j}", tokens, tokens, weights[i - 1][j - 1])
-            for i in (every if layer == "all" else [_one_of(every, layer, "layer")])
-            for j in (heads if options.head is None else [_one_of(heads, options.head, "head")])
-        ]
+        return attention_maps(plain, batch["input_ids"], batch["attention_mask"], tokens, options)
 
     def _find_architecture(self) -> str:
         if self._checkpoint is None:
@@ -311,9 +277,3 @@ def _fingerprint(tokenizer: Any) -> torch.Tensor:
     told |= {"truncation": None, "padding": None}  # as the last call left them
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).digest()
     return torch.tensor(list(digest), dtype=torch.float32)
-
-
-def _one_of(numbers: range, number: int, what: str) -> int:
-    if number not in numbers:
-        raise InputError(f"--option {what}={number}: this model has {what}s 1 to {numbers[-1]}")
-    return number
