@@ -51,7 +51,10 @@ def at(factor: float, rate: float) -> list[str]:
 
 # What is trained, at the learning rates that are tried.
 STRATEGIES: dict[str, dict[float, list[str]]] = {
-    "head": {1e-2: ["task_runner.settings.strategy=head", "task_runner.settings.learning_rate=1e-2"]},
+    "head": {
+        rate: ["task_runner.settings.strategy=head", f"task_runner.settings.learning_rate={rate:g}"]
+        for rate in (1e-2, 1e-1)
+    },
     "full": {rate: at(1, rate) for rate in FACTORS},
     "discriminative": {rate: at(10, rate) for rate in FACTORS},
     "gradual": {
