@@ -174,8 +174,10 @@ def sums_of(folder: Path) -> list[Any]:
     test = load_federation(folder.parent / "federation.yaml").test
     assert test is not None
     recipe, settings, model = load_exported(folder / "model")
-    return sums_by_group(
-        recipe, model, open_shard(test.shard_descriptor).split("test"), settings, device="cpu"
+    return list(
+        sums_by_group(
+            recipe, model, open_shard(test.shard_descriptor).split("test"), settings, device="cpu"
+        ).values()
     )
 
 

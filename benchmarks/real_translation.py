@@ -94,7 +94,7 @@ def sums_of(folder: Path, run: str) -> list[Any]:
     assert test is not None
     recipe, settings, model = load_exported(folder / run / "model")
     split = open_shard(test.shard_descriptor).split("test")
-    return sums_by_group(recipe, model, split, settings, device="cpu")
+    return list(sums_by_group(recipe, model, split, settings, device="cpu").values())
 
 
 def interval(runs: list[list[Any]], metric: str) -> str:
