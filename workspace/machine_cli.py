@@ -110,8 +110,8 @@ def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
         return
     others = [f"{k} {v:.4f}" for k, v in measured.metrics.items() if "/" not in k and k != measured.metric]
     click.echo(
-        f"{measured.metric} {measured.score:.4f}  (95 % interval over {measured.groups} groups: {measured.low:.4f} to "
-        f"{measured.high:.4f}), {', '.join(others)}, {measured.samples} samples"
+        f"{measured.metric} {measured.score:.4f}  (95 % interval over {measured.groups} {measured.group_name}: "
+        f"{measured.low:.4f} to {measured.high:.4f}), {', '.join(others)}, {measured.samples} samples"
     )
     if not measured.confusion:
         return

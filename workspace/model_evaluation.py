@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,8 @@ def evaluate_model(folder: Path, federation_path: str, split: Any = "test") -> M
     if list(shard.classes) != list(recipe.classes):
         raise InputError(f"{federation_path}: test: its classes are not those of the model in {folder}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return measure(recipe, model.to(device), shard.split(split), settings, device=device)
+    measured = measure(recipe, model.to(device), shard.split(split), settings, device=device)
+    return replace(measured, group_name=shard.group_name)
 
 
 def predict(
@@ -59,12 +60,13 @@ def predict(
     """
     recipe, _, model = load_exported(folder)
     known = [field.name for field in fields(recipe.options)]
+    hint = f"this model's options are: {', '.join(known) or 'none'}"
     if unknown := sorted(options.keys() - known):
-        raise InputError(f"--option {unknown[0]}: this model's options are: {', '.join(known) or 'none'}")
+        raise InputError(f"--option {unknown[0]}: there is no such option; {hint}")
     try:
         chosen: Any = TypeAdapter(recipe.options).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        raise InputError(f"--option {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise InputError(f"--option {'.'.join(map(str, first['loc']))}: {first['msg']}; {hint}") from error
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return recipe.predict(model.to(device).eval(), inputs, chosen, attention)

@@ -51,6 +51,8 @@ class Measurement:
         In the order of the confusion matrix.
     confusion : list of list of int
         Rows are true classes; empty where there are none.
+    group_name : str
+        What the groups are, in the plural.
     """
 
     metric: str
@@ -66,6 +68,7 @@ class Measurement:
     recall: dict[str, float]
     classes: list[str]
     confusion: list[list[int]]
+    group_name: str = "groups"
 
 
 def measure(
