@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import Wav2Vec2FeatureExtractor, pipeline
+from safetensors.torch import load_file, save_file
+from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining, pipeline
 
 from federation.errors import InputError
 from tests.learning_parts import CLASSES, SMALL, Tones, small_recipe
@@ -90,6 +92,51 @@ def test_files_that_hold_no_model_are_told_in_one_line(checkpoint: Path, tmp_pat
         InputError, match=rf"^checkpoint {ID}: no Wav2Vec2ForSequenceClassification .*[^\n]*$"
     ):
         from_checkpoint(tmp_path).build_model()
+
+
+def test_a_checkpoint_as_it_was_once_published_is_read(tmp_path: Path) -> None:
+    """``facebook/wav2vec2-base`` is such a file: pickled, of the pre-training model, with weight norm's old names."""
+    small: Any = initial_model(small_recipe(), seed=5)
+    published = Wav2Vec2ForPreTraining(small.config)
+    old_names = {
+        "parametrizations.weight.original0": "weight_g",
+        "parametrizations.weight.original1": "weight_v",
+    }
+    weights = published.state_dict()
+    for new, old in old_names.items():
+        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
+    assert "wav2vec2.encoder.pos_conv_embed.conv.weight_g" in weights
+    published.config.save_pretrained(tmp_path)
+    torch.save(weights, tmp_path / "pytorch_model.bin")
+    loaded: Any = initial_model(from_checkpoint(tmp_path), seed=1)
+    for name, tensor in published.wav2vec2.state_dict().items():
+        torch.testing.assert_close(loaded.wav2vec2.state_dict()[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("damage", ["missing", "another shape"])
+def test_a_checkpoint_that_lacks_part_of_the_encoder_is_refused_and_not_filled_at_random(
+    checkpoint: Path, tmp_path: Path, damage: str
+) -> None:
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    name = next(name for name in weights if name.endswith("feature_projection.projection.weight"))
+    del weights[name]
+    if damage == "another shape":
+        weights[name] = torch.zeros(3, 3)
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(
+        InputError, match=r"1 tensors are missing or of another shape, the first is wav2vec2\.feature_p"
+    ):
+        from_checkpoint(tmp_path).build_model()
+
+
+def test_what_stands_for_masked_frames_may_be_new(checkpoint: Path, tmp_path: Path) -> None:
+    shutil.copytree(checkpoint, tmp_path, dirs_exist_ok=True)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights.pop(next(name for name in weights if name.endswith("masked_spec_embed")))
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    one, again = (exchanged_tensors(initial_model(from_checkpoint(tmp_path), seed=3)) for _ in range(2))
+    np.testing.assert_array_equal(one["wav2vec2.masked_spec_embed"], again["wav2vec2.masked_spec_embed"])
 
 
 def test_a_model_of_impossible_shape_is_told_in_one_line() -> None:

@@ -27,7 +27,7 @@ from transformers import CLIPImageProcessor, ResNetConfig, ResNetForImageClassif
 
 from federation import statistics
 from federation.errors import InputError
-from workspace.learning.checkpoints import checkpoint_folder
+from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.image_augmentation import augment, draw, enlarged
 from workspace.learning.recipe import Batch, Prediction, Recipe, Role, Sample, Samples, role_by_gradient
 from workspace.settings.image_classification import ImageClassificationSettings
@@ -206,20 +206,9 @@ class ImageClassification(Recipe):
         return ResNetForImageClassification(ResNetConfig(**self._config_overrides()))
 
     def _pretrained_model(self) -> Any:
-        model, loaded = ResNetForImageClassification.from_pretrained(
-            self._checkpoint,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-            **self._config_overrides(),
+        return load_pretrained(
+            ResNetForImageClassification, cast(Path, self._checkpoint), (HEAD,), **self._config_overrides()
         )
-        # Only the head may be new: whatever else is not in the files would silently be random.
-        absent = {*loaded["missing_keys"], *(name for name, *_ in loaded["mismatched_keys"])}
-        if odd := sorted(
-            n for n in absent if not n.startswith(HEAD) and not n.endswith("num_batches_tracked")
-        ):
-            raise ValueError(f"{len(odd)} tensors are missing or of another shape, the first is {odd[0]}")
-        return model
 
     def _image_processor(self) -> Any:
         """Return the processor that is exported: the middle of an image, scaled, normalised as the checkpoint has it."""

@@ -28,7 +28,7 @@ from federation.errors import InputError
 from workspace.experiments.filterbank import start_as_filterbank
 from workspace.learning.adapters import merged, with_adapters
 from workspace.learning.audio_augmentation import augment
-from workspace.learning.checkpoints import checkpoint_folder
+from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.recipe import Batch, Prediction, Recipe, Sample
 from workspace.settings.keyword_spotting import KeywordSpottingSettings
 
@@ -155,8 +155,13 @@ class KeywordSpotting(Recipe):
         return model
 
     def _pretrained_model(self) -> Any:
-        return Wav2Vec2ForSequenceClassification.from_pretrained(
-            self._checkpoint, dtype=torch.float32, ignore_mismatched_sizes=True, **self._config_overrides()
+        # What stands for masked frames is part of no encoder that was trained without masking.
+        may_be_new = (*HEAD, "wav2vec2.masked_spec_embed")
+        return load_pretrained(
+            Wav2Vec2ForSequenceClassification,
+            cast(Path, self._checkpoint),
+            may_be_new,
+            **self._config_overrides(),
         )
 
     def _load_feature_extractor(self) -> Any:

@@ -40,7 +40,7 @@ from workspace.experiments.encoder_attention import AttentionOptions, attention_
 from workspace.experiments.first_token import first_token_logits, folded, start_at_zero
 from workspace.experiments.word_pieces import make_tokenizer
 from workspace.learning.adapters import merged, with_adapters
-from workspace.learning.checkpoints import checkpoint_folder
+from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.recipe import AttentionMap, Batch, Prediction, Recipe, Sample
 from workspace.settings.sentiment import SentimentSettings
 
@@ -250,20 +250,10 @@ class Sentiment(Recipe):
         return AutoModelForSequenceClassification.from_config(self._config, dtype=torch.float32)
 
     def _pretrained_model(self) -> Any:
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            self._checkpoint,
-            config=self._config,
-            dtype=torch.float32,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
+        head = HEAD[self.architecture]
+        return load_pretrained(
+            AutoModelForSequenceClassification, cast(Path, self._checkpoint), head, config=self._config
         )
-        lacking = {*found["missing_keys"], *(entry[0] for entry in found["mismatched_keys"])}
-        encoder = sorted(name for name in lacking if not name.startswith(HEAD[self.architecture]))
-        if encoder:
-            raise ValueError(
-                f"{len(encoder)} tensors are missing or of another shape (the first: {encoder[0]})"
-            )
-        return model
 
     def _no_model(self, error: Exception) -> InputError:
         start = f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"

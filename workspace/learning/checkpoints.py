@@ -1,10 +1,12 @@
-"""Where a published checkpoint lies at this site: a folder that its config names, or the hub's cache."""
+"""A published checkpoint at this site: its folder (one that the site's config names, or the hub's cache), and its model."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import torch
 from huggingface_hub import snapshot_download
 
 from federation.errors import InputError
@@ -40,3 +42,33 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
         raise InputError(
             f"checkpoint {checkpoint!r} is not to be had from the hub ({type(error).__name__}); {hint}"
         ) from error
+
+
+def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...], **arguments: Any) -> Any:
+    """Load a transformers model in float32, of which only the named parts may start from random weights.
+
+    Parameters
+    ----------
+    model_class : type
+        Whose ``from_pretrained`` is called.
+    folder : pathlib.Path
+        As `checkpoint_folder` returns it.
+    may_be_new : tuple of str
+        The beginnings of the names of tensors that the files may lack, or hold in another shape: the head's.
+    **arguments
+        For ``from_pretrained``: a config, or keys over the checkpoint's own.
+
+    Raises
+    ------
+    ValueError
+        If the files lack any other tensor: transformers would start it at random and go on.
+    """
+    model, found = model_class.from_pretrained(
+        folder, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, **arguments
+    )
+    new = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    # Batches that BatchNorm has counted: older files have no such tensor, and nothing is computed from it.
+    lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
+    if lacking:
+        raise ValueError(f"{len(lacking)} tensors are missing or of another shape, the first is {lacking[0]}")
+    return model
