@@ -71,6 +71,41 @@ def test_a_head_for_other_classes_is_replaced(checkpoint: Path, tmp_path: Path) 
     assert tuple(model.classifier.weight.shape) == (2, 16)
 
 
+@pytest.mark.parametrize(
+    ("classes", "kept"),
+    [
+        (CLASSES, True),
+        (("LOW", "Middle", "high"), True),
+        (("yes", "no", "up"), False),
+        (CLASSES[::-1], False),
+    ],
+)
+def test_a_head_for_as_many_other_classes_is_replaced_as_well(
+    checkpoint: Path, tmp_path: Path, classes: tuple[str, ...], kept: bool
+) -> None:
+    recipe = from_checkpoint(checkpoint)
+    recipe.export(initial_model(recipe, 1), tmp_path)
+    before: Any = from_checkpoint(tmp_path).build_model()
+    after, again = (initial_model(from_checkpoint(tmp_path, classes), seed=2).state_dict() for _ in range(2))
+    for name, tensor in before.state_dict().items():
+        assert torch.equal(tensor, after[name]) == (kept or name != "classifier.weight"), name
+        assert torch.equal(after[name], again[name]), name
+
+
+def test_a_head_whose_labels_have_no_names_is_kept(checkpoint: Path, tmp_path: Path) -> None:
+    recipe = from_checkpoint(checkpoint)
+    recipe.export(initial_model(recipe, 1), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {
+        "id2label": {i: f"LABEL_{i}" for i in range(3)},
+        "label2id": {f"LABEL_{i}": i for i in range(3)},
+    }
+    kept: Any = from_checkpoint(tmp_path).build_model()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    same: Any = from_checkpoint(tmp_path).build_model()
+    assert torch.equal(kept.classifier.weight, same.classifier.weight)
+
+
 def test_a_missing_checkpoint_says_in_one_line_how_to_provide_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

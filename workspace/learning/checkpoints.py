@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,9 @@ from huggingface_hub import snapshot_download
 
 from federation.errors import InputError
 
+logger = logging.getLogger(__name__)
+
+_NO_NAME = re.compile(r"label_\d+")
 _NOT_OURS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite"]  # other frameworks' copies of the weights
 
 
@@ -47,6 +53,8 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
 def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...], **arguments: Any) -> Any:
     """Load a transformers model in float32, of which only the named parts may start from random weights.
 
+    Where the checkpoint's config names other labels than ours, its classifier is one of something else: a new one is made.
+
     Parameters
     ----------
     model_class : type
@@ -62,6 +70,8 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     ------
     ValueError
         If the files lack any other tensor: transformers would start it at random and go on.
+    OSError
+        If the files cannot be read.
     """
     model, found = model_class.from_pretrained(
         folder, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, **arguments
@@ -71,4 +81,18 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
     if lacking:
         raise ValueError(f"{len(lacking)} tensors are missing or of another shape, the first is {lacking[0]}")
+    if any(name.startswith("classifier") for name in new):
+        return model
+    named = _labels(json.loads((folder / "config.json").read_text("utf-8")).get("id2label") or {})
+    if named and named != _labels(model.config.id2label):
+        new_weights = type(model)(model.config).state_dict()
+        classifier = {name: value for name, value in new_weights.items() if name.startswith("classifier")}
+        model.load_state_dict(classifier, strict=False)
+        logger.info("%s: its classifier is for other labels; a new one is trained", folder)
     return model
+
+
+def _labels(id2label: Mapping[Any, str]) -> list[str]:
+    """Return the labels in their order, in lower case; none where they are the library's, which mean nothing."""
+    labels = [str(label).lower() for _, label in sorted((int(i), label) for i, label in id2label.items())]
+    return [] if all(_NO_NAME.fullmatch(label) for label in labels) else labels
