@@ -65,6 +65,16 @@ def write_federation(folder: Path, template: str, settings: list[dict[str, Any]]
     return file
 
 
+def write_encoder(model: Path, checkpoint: Path) -> None:
+    """Write a model without its head, as pre-training leaves it, and what prepares its inputs."""
+    from transformers import AutoModel
+
+    AutoModel.from_pretrained(model).save_pretrained(checkpoint)
+    for file in model.iterdir():
+        if not (checkpoint / file.name).exists():
+            shutil.copy(file, checkpoint / file.name)
+
+
 def pretrain_speech(folder: Path, root: Path) -> None:
     """Learn twenty other words from synthesised voices."""
     words, voices = OTHER_WORDS.split(","), folder / "voices"
@@ -117,7 +127,7 @@ SPEECH = Family(
     ),
     plans={
         "keyword_spotting": ((), (1e-3, 3e-3)),
-        "keyword_spotting_large": ((), (1e-3, 3e-3)),
+        "keyword_spotting_large": ((), (3e-3,)),
         "keyword_spotting_lora": ((), (3e-3, 1e-2)),
     },
 )
@@ -126,7 +136,7 @@ SENTIMENT = Family(
     checkpoints=("distilbert-base-uncased",),
     pretrain=pretrain_sentiment,
     template="shard_descriptors.sentiment.SentimentShard",
-    shard=lambda root: {"root": str(root / "yelp_labelled.txt")},
+    shard=lambda root: {"root": str(root / "yelp_labelled.txt"), "partition": "dirichlet"},
     sets=(f"{SETTINGS}.max_tokens=64", f"{SETTINGS}.batch_size=16"),
     plans={
         "sentiment_features": ((), (1e-2, 1e-1)),
@@ -169,18 +179,21 @@ FAMILIES = {"keyword_spotting": SPEECH, "sentiment": SENTIMENT, "image": IMAGES}
 class Bench:
     """One family, its data, and where its results lie."""
 
-    def __init__(self, family: Family, root: Path, folder: Path) -> None:
+    def __init__(self, family: Family, root: Path, folder: Path, partition: str | None) -> None:
         self.family, self.root, self.folder = family, root, folder
+        self.partition = {"partition": partition} if partition else {}
 
     def run(self, name: str, plan: str, rate: float, seed: int) -> Path:
         """Do one run of a plan, unless it has been done; return the folder that holds it."""
-        pretrained = self.folder / "pretrained"
-        if not (pretrained / "central" / "summary.json").is_file():
-            self.family.pretrain(pretrained, self.root)
+        checkpoint = self.folder / "checkpoint"
+        if not (checkpoint / "config.json").is_file():
+            self.family.pretrain(self.folder / "pretrained", self.root)
+            write_encoder(self.folder / "pretrained" / "central" / "model", checkpoint)
         base = {"validation_share": 0.1, "test_share": 0.2, "worldsize": len(ENVOYS), "seed": seed}
-        settings = [base | self.family.shard(self.root) | {"rank": rank} for rank in range(len(ENVOYS))]
-        model = str((pretrained / "central" / "model").resolve())
-        folder = self.folder / f"{plan}-{rate:g}-{seed}"
+        shard = base | self.family.shard(self.root) | self.partition
+        settings = [shard | {"rank": rank} for rank in range(len(ENVOYS))]
+        model = str(checkpoint.resolve())
+        folder = self.folder / "-".join([plan, *self.partition.values(), f"{rate:g}", str(seed)])
         mapped = dict.fromkeys(self.family.checkpoints, model)
         file = write_federation(folder, self.family.template, settings, checkpoints=mapped)
         run(
@@ -224,6 +237,7 @@ def main() -> None:
     parser.add_argument("families", nargs="*", metavar="family", default=list(FAMILIES))
     parser.add_argument("--output", type=Path, default=Path("build/small_checkpoints"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--partition", help="Of the envoys' data; by default the family's own.")
     options = parser.parse_args()
     quiet_libraries()
     rows = []
@@ -231,7 +245,8 @@ def main() -> None:
         family = FAMILIES[name]
         if family.variable not in os.environ:
             parser.error(f"set {family.variable} to the folder of its data, or leave {name} out")
-        bench = Bench(family, Path(os.environ[family.variable]).resolve(), options.output / name)
+        root = Path(os.environ[family.variable]).resolve()
+        bench = Bench(family, root, options.output / name, options.partition)
         for plan in family.plans:
             rate = bench.choose_rate(plan)
             folders = [bench.all_runs(plan, rate, seed) for seed in options.seeds]
