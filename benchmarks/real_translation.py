@@ -5,8 +5,9 @@
 Three envoys. For each seed sentences are drawn and split anew, the weights start anew, and vocabularies are made of the counts
 of words in the three training parts, so that no test sentence has a part in them. Then: federated, central and every envoy
 alone with additive attention, and federated with the scaled dot product, as `fed simulate`, `fed central` and `fed local` do
-it. The interval of a seed is a bootstrap over its test sentences (by source sentence); that of all seeds draws from the test
-sentences of all of them. What is there already is not run again.
+it. They are measured on all sentences of the file that no envoy trains or validates on, those that were not drawn included.
+Intervals are a bootstrap over 200 parts of these, all pairs of a source sentence in one part; a sentence is in the same part at
+each seed, so that the interval of all seeds counts no sentence twice. What is there already is not run again.
 
 ``--times`` measures instead how long both kinds of attention take to train, in turns in one process.
 """
@@ -19,8 +20,10 @@ import os
 import statistics
 import time
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import yaml
 
@@ -49,7 +52,7 @@ def write_federation(folder: Path, file: Path, options: argparse.Namespace, seed
 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "federation.yaml"
-    content = {"envoys": {name: entry(rank) for rank, name in enumerate(ENVOYS)}, "test": entry(0)}
+    content = {"envoys": {name: entry(rank) for rank, name in enumerate(ENVOYS)}}
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
@@ -75,8 +78,6 @@ def run_one(run: str, plan: str, sets: list[str], federation: Any, folder: Path)
     from workspace.simulation import simulate
 
     kind, _, which = run.partition("-")
-    # The test is measured once, at the end, and by groups.
-    federation = replace(federation, test=None)
     if kind == "federated":
         attention = [f"{SETTINGS}.model.attention={which}"] if which else []
         simulate(load_plan(plan, [*sets, *attention]), federation, folder / run, device="cpu")
@@ -84,30 +85,46 @@ def run_one(run: str, plan: str, sets: list[str], federation: Any, folder: Path)
         run_baseline(load_plan(plan, sets), federation, folder / run, which or None)
 
 
-def sums_of(folder: Path, run: str) -> list[Any]:
+def unseen_pairs(federation: Any) -> Any:
+    """Return the pairs whose source sentence no envoy trains or validates on: the test split, and what `max_samples` left out.
+
+    Groups are parts of the source sentences, the same at each seed.
+    """
+    from federation.federation_file import open_shard
+    from shard_descriptors.sentence_pairs import read_pairs
+    from shard_descriptors.translation import PairSplit
+    from workspace.learning.evaluation import MOST_PARTS
+
+    shards = [open_shard(entry.shard_descriptor) for entry in federation.envoys.values()]
+    splits = [shard.split(name) for shard in shards for name in ("train", "validation")]
+    seen = {group for split in splits for group in split.groups}
+    pairs = read_pairs(replace(shards[0].settings, max_samples=None))
+    split = PairSplit([pair for pair in pairs if pair.group not in seen])
+    split.groups = [str(crc32(group.encode()) % MOST_PARTS) for group in split.groups]
+    return split
+
+
+def sums_of(folder: Path, run: str, test: Any) -> dict[str, Any]:
     """Return the statistics of each part of the test sentences."""
-    from federation.federation_file import load_federation, open_shard
     from workspace.learning.evaluation import sums_by_group
     from workspace.learning.exported import load_exported
 
-    test = load_federation(folder / "federation.yaml").test
-    assert test is not None
     recipe, settings, model = load_exported(folder / run / "model")
-    split = open_shard(test.shard_descriptor).split("test")
-    return list(sums_by_group(recipe, model, split, settings, device="cpu").values())
+    return dict(sums_by_group(recipe, model, test, settings, device="cpu"))
 
 
-def interval(runs: list[list[Any]], metric: str) -> str:
+def interval(runs: list[dict[str, Any]], metric: str) -> str:
     """Write a metric and its interval over the sentences of one or several test sets."""
-    from federation.statistics import derive
+    from federation.statistics import add, derive
     from workspace.learning.evaluation import bootstrap_interval
 
     def score(sums: Any) -> float:
         return derive("translation", sums, ())[metric]
 
-    sums = [part for parts in runs for part in parts]
+    names = sorted({name for run in runs for name in run})
+    sums = [reduce(add, [run[name] for run in runs if name in run]) for name in names]
     low, high = bootstrap_interval(sums, score)
-    total = {name: sum(part[name] for part in sums) for name in sums[0]}
+    total = reduce(add, sums)
     digits = 1 if metric == "bleu" else 2
     return f"{score(total):.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
@@ -186,7 +203,12 @@ def main() -> None:
             if not (folder / run / "summary.json").is_file():
                 run_one(run, options.plan, sets, federation, folder)
                 print("done:", folder.name, run, flush=True)
-    parts = {run: [sums_of(folder, run) for folder in folders.values()] for run in options.runs}
+    parts: dict[str, list[dict[str, Any]]] = {run: [] for run in options.runs}
+    for seed, folder in folders.items():
+        test = unseen_pairs(load_federation(folder / "federation.yaml"))
+        print(f"seed {seed}: {len(test)} test pairs", flush=True)
+        for run in options.runs:
+            parts[run].append(sums_of(folder, run, test))
     for metric in ("bleu", "loss"):
         print(f"\n| test {metric} | {' | '.join(options.runs)} |")
         print("|---" * (len(options.runs) + 1) + "|")

@@ -21,6 +21,7 @@ from shard_descriptors.words import count_words, joined, merge_counts, words
 from tests.translation_data import write_pairs
 from workspace.experiments.attention_seq2seq import AttentionSeq2Seq
 from workspace.experiments.translation import DecodingOptions, Translation
+from workspace.experiments.vocabulary import BOS, PAD
 from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint
 from workspace.learning.exported import load_exported
 from workspace.learning.training import evaluate, initial_model, train_round
@@ -130,6 +131,18 @@ def test_bleu_is_sacrebleus_of_the_greedy_translations(
     references = [joined(words(sample["target"])) for sample in split]
     expected = BLEU(lowercase=True, force=True).corpus_score(written, [references]).score
     assert bleu(recipe, model, split) == pytest.approx(expected)
+
+
+def test_shorter_sentences_of_a_batch_are_padded_at_their_ends(recipe: Translation) -> None:
+    pairs = [("I see the cat.", "Je vois le chat."), ("Go!", "Va!")]
+    batch = recipe.collate([{"source": source, "target": target} for source, target in pairs], None)
+    for name, vocabulary, which in (("input_ids", recipe.source, 0), ("labels", recipe.target, 1)):
+        rows = [vocabulary.numbers(words(pair[which])) for pair in pairs]
+        assert batch[name].tolist() == [rows[0], rows[1] + [PAD] * (len(rows[0]) - len(rows[1]))]
+    assert torch.equal(batch["attention_mask"], (batch["input_ids"] != PAD).long())
+    labels = recipe.target.numbers(words(pairs[1][1]))
+    assert batch["decoder_input_ids"][1, : len(labels)].tolist() == [BOS, *labels[:-1]]
+    assert batch["decoder_input_ids"][1, len(labels) :].eq(PAD).all()
 
 
 def test_training_batches_are_not_decoded(recipe: Translation, model: torch.nn.Module) -> None:

@@ -143,7 +143,7 @@ class Translation(Recipe):
             **_source_batch(sources),
             "decoder_input_ids": _padded([[BOS, *target[:-1]] for target in targets]),
             "labels": _padded(targets),
-            "references": [joined(words(sample["target"])) for sample in samples],
+            "references": [sample["target"] for sample in samples],
         }
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[torch.Tensor, dict[str, Array]]:
@@ -202,7 +202,8 @@ class Translation(Recipe):
         longest = self._config.longest_output
         decoded = decode(cast(AttentionSeq2Seq, model), batch["input_ids"], batch["attention_mask"], longest)
         hypotheses = [self._text(one) for one in decoded]
-        score = BLEU(lowercase=True, force=True).corpus_score(hypotheses, [batch["references"]])
+        references = [joined(words(text)) for text in batch["references"]]
+        score = BLEU(lowercase=True, force=True).corpus_score(hypotheses, [references])
         return {
             "matched": score.counts,
             "ngrams": score.totals,
@@ -243,10 +244,9 @@ class Translation(Recipe):
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    batch = torch.full((len(rows), max(map(len, rows))), PAD, dtype=torch.int64)
-    for i, row in enumerate(rows):
-        batch[i, : len(row)] = torch.tensor(row)
-    return batch
+    # One tensor of nested lists: a tensor for each row took six times as long.
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows])
 
 
 def _source_batch(rows: Sequence[Sequence[int]]) -> Batch:
