@@ -83,7 +83,11 @@ def pretrain_speech(folder: Path, root: Path) -> None:
     subprocess.run([fed, "data", "synthesise", "-o", str(voices), *asked, "--quiet"], check=True)
     settings = {"root": str(voices.resolve()), "classes": words, "split": "speaker", "test_share": 0.1}
     file = write_federation(folder, SPEECH.template, [settings])
-    sets = [f"federation.settings.classes={json.dumps(words)}", "federation.settings.envoys=1"]
+    sets = [
+        f"federation.settings.classes={json.dumps(words)}",
+        "federation.settings.envoys=1",
+        "aggregator.settings.rounds_to_train=20",
+    ]
     plan = load_plan("plans/keyword_spotting_tiny.yaml", sets)
     run("central", plan, load_federation(file), folder)
 
