@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
+from federation.errors import Unreachable
 from tests.deployment import WORDS
+from workspace.demo_services import service, wait_for
 
 
 def test_the_demo_leaves_a_model_and_its_numbers_and_no_process(plan_file: Path, tmp_path: Path) -> None:
@@ -44,3 +47,14 @@ def test_the_demo_leaves_a_model_and_its_numbers_and_no_process(plan_file: Path,
 
     left = [p.info for p in psutil.process_iter(["cwd", "cmdline"]) if str(output) in str(p.info)]
     assert not left, "no process is left behind"
+
+
+def test_a_service_that_ends_instead_of_starting_is_told_at_once_with_its_log(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    log = tmp_path / "logs" / "director.log"
+    with (
+        service(tmp_path, "director", "listening", "director", "start", "-c", "nowhere.yaml") as ready,
+        pytest.raises(Unreachable, match=rf"^the director ended instead of starting; see {log}$"),
+    ):
+        wait_for(ready, tmp_path, "director")
+    assert "nowhere.yaml" in log.read_text()

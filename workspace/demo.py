@@ -7,7 +7,6 @@ experiment is submitted as a data scientist submits it. The baselines are traine
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -24,16 +23,16 @@ from rich.console import Console
 from rich.table import Table
 
 from federation.certificates import make_authority, make_member
-from federation.errors import FederationError, Unreachable
+from federation.errors import FederationError
 from federation.plan import load_plan
 from workspace.client import Experiment, Federation
+from workspace.demo_services import fed_command, fed_environment, service, wait_for
 from workspace.progress import RoundProgress
 from workspace.quiet import quiet_libraries
 
 ENVOYS = ("north", "south", "west")
 PLAN = Path("plans/keyword_spotting_tiny.yaml")
 SHARD = "shard_descriptors.speech_commands.SpeechCommandsShard"
-START_SECONDS = 120.0
 SPEAKERS, TAKES, SEED = 48, 5, 1
 console = Console(highlight=False, soft_wrap=True)
 
@@ -129,10 +128,10 @@ def _deployment(home: Path, entries: dict[str, Any], running: ExitStack) -> Iter
     (home / "logs").mkdir()
     config = {"listen": "127.0.0.1:0", "certificates": "certificates", "state": "director"}
     (home / "director_config.yaml").write_text(yaml.safe_dump(config))
-    running.enter_context(_service(home, "director", "director", "start", "-c", "director_config.yaml"))
-    address_file = home / "director" / "address"
-    _until(address_file.is_file, home, "director")
-    address = f"localhost:{address_file.read_text().strip().rpartition(':')[2]}"
+    start = ("director", "start", "-c", "director_config.yaml")
+    wait_for(running.enter_context(service(home, "director", "director listening", *start)), home, "director")
+    address = f"localhost:{(home / 'director' / 'address').read_text().strip().rpartition(':')[2]}"
+    connected = {}
     for name, entry in entries.items():
         make_member(certificates, name, "envoy")
         config = {
@@ -143,36 +142,12 @@ def _deployment(home: Path, entries: dict[str, Any], running: ExitStack) -> Iter
             **entry,
         }
         (home / f"{name}.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        running.enter_context(_service(home, name, "envoy", "start", "-c", f"{name}.yaml"))
+        start = ("envoy", "start", "-c", f"{name}.yaml")
+        connected[name] = running.enter_context(service(home, name, "connected to the director", *start))
+    for name, ready in connected.items():
+        wait_for(ready, home, name)
     with Federation(address, certificates) as federation:
-        _until(lambda: len(federation.envoys()) == len(entries), home, "envoys")
         yield federation
-
-
-@contextmanager
-def _service(home: Path, name: str, *arguments: str) -> Iterator[None]:
-    with (home / "logs" / f"{name}.log").open("w") as log:
-        process = subprocess.Popen(
-            [_command(), *arguments], cwd=home, stderr=log, stdout=log, env=_environment(home)
-        )
-        try:
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _until(ready: Any, home: Path, what: str) -> None:
-    """Ask until it is so: the services are other processes, and tell us of themselves only when asked."""
-    deadline = time.monotonic() + START_SECONDS
-    while not ready():
-        if time.monotonic() > deadline:
-            raise Unreachable(f"the {what} did not start within {START_SECONDS:.0f} s; see {home / 'logs'}")
-        time.sleep(0.1)
 
 
 def _baselines(
@@ -182,9 +157,9 @@ def _baselines(
     sets = [argument for override in overrides for argument in ("--set", override)]
     common = [plan, *sets, "--federation", str(federation_file), "--quiet"]
     central = subprocess.Popen(
-        [_command(), "central", *common, "-o", str(home / "central")],
+        [fed_command(), "central", *common, "-o", str(home / "central")],
         stdout=subprocess.DEVNULL,
-        env=_environment(home),
+        env=fed_environment(home),
     )
     try:
         local: dict[str, float] = {}
@@ -232,19 +207,14 @@ def _show(rounds: list[dict[str, float]], federated: float, central: float, loca
 
 def _fed(*arguments: object, quiet: bool = False) -> str:
     done = subprocess.run(
-        [_command(), *map(str, arguments)], check=False, text=True, stdout=subprocess.PIPE if quiet else None
+        [fed_command(), *map(str, arguments)],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE if quiet else None,
     )
     if done.returncode != 0:
         raise FederationError(f"fed {arguments[0]} has failed ({done.returncode}); its message is above")
     return done.stdout or ""
-
-
-def _command() -> str:
-    return str(Path(sys.executable).with_name("fed"))
-
-
-def _environment(home: Path) -> dict[str, str]:
-    return os.environ | {"FED_STATE": str(home / "logs")}
 
 
 def main() -> None:
