@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from real_images import validation
 from real_sentiment import run, write_vocabulary
-from real_speech_commands import CLASSES, ENVOYS, RUNS, TEN_WORDS, interval, sums_of
+from real_speech_commands import ENVOYS, RUNS, TEN_WORDS, interval, sums_of
 
 from federation.federation_file import load_federation
 from federation.plan import load_plan
@@ -75,6 +76,12 @@ def write_encoder(model: Path, checkpoint: Path) -> None:
             shutil.copy(file, checkpoint / file.name)
 
 
+def train_centrally(plan: str, sets: list[str], federation: Path) -> None:
+    """Do what ``fed central`` does, beside the federation file."""
+    checked = load_plan(f"plans/{plan}.yaml", [*sets, "federation.settings.envoys=1"])
+    run("central", checked, load_federation(federation), federation.parent)
+
+
 def pretrain_speech(folder: Path, root: Path) -> None:
     """Learn twenty other words from synthesised voices."""
     words, voices = OTHER_WORDS.split(","), folder / "voices"
@@ -83,13 +90,8 @@ def pretrain_speech(folder: Path, root: Path) -> None:
     subprocess.run([fed, "data", "synthesise", "-o", str(voices), *asked, "--quiet"], check=True)
     settings = {"root": str(voices.resolve()), "classes": words, "split": "speaker", "test_share": 0.1}
     file = write_federation(folder, SPEECH.template, [settings])
-    sets = [
-        f"federation.settings.classes={json.dumps(words)}",
-        "federation.settings.envoys=1",
-        "aggregator.settings.rounds_to_train=20",
-    ]
-    plan = load_plan("plans/keyword_spotting_tiny.yaml", sets)
-    run("central", plan, load_federation(file), folder)
+    names = f"federation.settings.classes={json.dumps(words)}"
+    train_centrally("keyword_spotting_tiny", [names, "aggregator.settings.rounds_to_train=20"], file)
 
 
 def pretrain_sentiment(folder: Path, root: Path) -> None:
@@ -100,8 +102,7 @@ def pretrain_sentiment(folder: Path, root: Path) -> None:
         shutil.copy(root / name, sites / name)
     file = write_federation(folder, SENTIMENT.template, [{"root": str(sites.resolve())}])
     words = write_vocabulary(load_federation(file), folder / "vocabulary.txt").resolve()
-    sets = [f"{SETTINGS}.vocabulary_file={words}", "federation.settings.envoys=1"]
-    run("central", load_plan("plans/sentiment_tiny.yaml", sets), load_federation(file), folder)
+    train_centrally("sentiment_tiny", [f"{SETTINGS}.vocabulary_file={words}"], file)
 
 
 def pretrain_images(folder: Path, root: Path) -> None:
@@ -109,8 +110,7 @@ def pretrain_images(folder: Path, root: Path) -> None:
     digits = list("01234")
     settings = {"dataset": "mnist", "root": str(root), "classes": digits, "image_size": 32, "test_share": 0.1}
     file = write_federation(folder, IMAGES.template, [settings])
-    sets = [f"federation.settings.classes={json.dumps(digits)}", "federation.settings.envoys=1"]
-    run("central", load_plan("plans/image_tiny.yaml", sets), load_federation(file), folder)
+    train_centrally("image_tiny", [f"federation.settings.classes={json.dumps(digits)}"], file)
 
 
 SPEECH = Family(
@@ -120,7 +120,7 @@ SPEECH = Family(
     template="shard_descriptors.speech_commands.SpeechCommandsShard",
     shard=lambda root: {
         "root": str(root),
-        "classes": CLASSES["ten_words"],
+        "classes": TEN_WORDS,
         "split": "speaker",
         "partition": "speaker",
     },
@@ -224,9 +224,7 @@ class Bench:
         found = {}
         for rate in self.family.plans[plan][1]:
             folder = self.run("federated", plan, rate, CHOOSING_SEED)
-            rows = map(json.loads, (folder / "federated" / "metrics.jsonl").read_text().splitlines())
-            key = ("aggregator", "aggregated_model_validation", "accuracy")
-            found[rate] = max(r["value"] for r in rows if (r["origin"], r["task"], r["metric"]) == key)
+            found[rate] = max(validation(folder / "federated"))
         print(plan, "validation accuracy by learning rate:", found, flush=True)
         return max(found, key=lambda rate: found[rate])
 

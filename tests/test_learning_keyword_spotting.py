@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2ForPreTraining, pipeline
+from transformers import Wav2Vec2FeatureExtractor, pipeline
 
 from federation.errors import InputError
 from tests.learning_parts import CLASSES, SMALL, Tones, small_recipe
@@ -127,25 +127,6 @@ def test_files_that_hold_no_model_are_told_in_one_line(checkpoint: Path, tmp_pat
         InputError, match=rf"^checkpoint {ID}: no Wav2Vec2ForSequenceClassification .*[^\n]*$"
     ):
         from_checkpoint(tmp_path).build_model()
-
-
-def test_a_checkpoint_as_it_was_once_published_is_read(tmp_path: Path) -> None:
-    """``facebook/wav2vec2-base`` is such a file: pickled, of the pre-training model, with weight norm's old names."""
-    small: Any = initial_model(small_recipe(), seed=5)
-    published = Wav2Vec2ForPreTraining(small.config)
-    old_names = {
-        "parametrizations.weight.original0": "weight_g",
-        "parametrizations.weight.original1": "weight_v",
-    }
-    weights = published.state_dict()
-    for new, old in old_names.items():
-        weights = {name.replace(new, old): tensor for name, tensor in weights.items()}
-    assert "wav2vec2.encoder.pos_conv_embed.conv.weight_g" in weights
-    published.config.save_pretrained(tmp_path)
-    torch.save(weights, tmp_path / "pytorch_model.bin")
-    loaded: Any = initial_model(from_checkpoint(tmp_path), seed=1)
-    for name, tensor in published.wav2vec2.state_dict().items():
-        torch.testing.assert_close(loaded.wav2vec2.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("damage", ["missing", "another shape"])

@@ -13,7 +13,7 @@ import pytest
 import safetensors.numpy
 import torch
 from pydantic import TypeAdapter, ValidationError
-from transformers import BertForPreTraining, BertTokenizer, pipeline
+from transformers import BertTokenizer, pipeline
 
 from federation.errors import InputError
 from tests.sentiment_data import CLASSES, SOURCES, VOCABULARY, sentences
@@ -346,25 +346,6 @@ def test_files_that_make_no_model_are_told_in_one_line(checkpoint: Path, tmp_pat
     (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
     with pytest.raises(InputError, match=rf"^checkpoint {ID}: is a model of the kind gpt2; known are"):
         started(tmp_path)
-
-
-def test_a_bert_as_it_was_once_published_is_read(tmp_path: Path) -> None:
-    """``bert-base-uncased`` is such a file: of the pre-training model, its layer norms with TensorFlow's names."""
-    recipe = small("bert")
-    plain: Any = initial_model(recipe, seed=5)
-    recipe.export(plain, tmp_path)
-    published = BertForPreTraining(plain.config)
-    weights = {
-        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
-            "LayerNorm.bias", "LayerNorm.beta"
-        ): tensor
-        for name, tensor in published.state_dict().items()
-    }
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(weights, tmp_path / "pytorch_model.bin")
-    loaded: Any = initial_model(started(tmp_path), seed=1)
-    for name, tensor in published.bert.encoder.state_dict().items():
-        torch.testing.assert_close(loaded.bert.encoder.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 def test_an_encoder_of_another_shape_than_the_checkpoints_is_refused(checkpoint: Path) -> None:

@@ -16,6 +16,7 @@ from federation.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+CLASSIFIER = "classifier"  # how the names of the layer that gives the logits begin, in every model here
 _NO_NAME = re.compile(r"label_\d+")
 _NOT_OURS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite"]  # other frameworks' copies of the weights
 
@@ -81,15 +82,19 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
     if lacking:
         raise ValueError(f"{len(lacking)} tensors are missing or of another shape, the first is {lacking[0]}")
-    if any(name.startswith("classifier") for name in new):
-        return model
-    named = _labels(json.loads((folder / "config.json").read_text("utf-8")).get("id2label") or {})
-    if named and named != _labels(model.config.id2label):
-        new_weights = type(model)(model.config).state_dict()
-        classifier = {name: value for name, value in new_weights.items() if name.startswith("classifier")}
-        model.load_state_dict(classifier, strict=False)
+    if not any(name.startswith(CLASSIFIER) for name in new) and _has_other_labels(
+        folder, model.config.id2label
+    ):
+        renewed = type(model)(model.config).state_dict()
+        model.load_state_dict({n: t for n, t in renewed.items() if n.startswith(CLASSIFIER)}, strict=False)
         logger.info("%s: its classifier is for other labels; a new one is trained", folder)
     return model
+
+
+def _has_other_labels(folder: Path, ours: Mapping[Any, str]) -> bool:
+    """Say whether a checkpoint names its labels, and others than ours or in another order."""
+    theirs = json.loads((folder / "config.json").read_text("utf-8")).get("id2label") or {}
+    return _labels(theirs) not in ([], _labels(ours))
 
 
 def _labels(id2label: Mapping[Any, str]) -> list[str]:
