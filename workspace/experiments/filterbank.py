@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
+Array = npt.NDArray[Any]
 LOWEST_HZ, HIGHEST_HZ = 80.0, 7600.0
 
 
@@ -38,5 +42,5 @@ def _hz_to_mel(hz: float) -> float:
     return float(2595 * np.log10(1 + hz / 700))
 
 
-def _mel_to_hz(mel: np.ndarray) -> np.ndarray:
+def _mel_to_hz(mel: Array) -> Array:
     return np.asarray(700 * (10 ** (mel / 2595) - 1))
