@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from torch import nn
 
 from federation.errors import InputError
 
@@ -82,13 +83,22 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
     if lacking:
         raise ValueError(f"{len(lacking)} tensors are missing or of another shape, the first is {lacking[0]}")
+    # transformers initialises layers; a tensor between them some of its versions leave as whatever the memory held.
+    start_anew = {name for name in new if not _is_in_a_layer(model, name)}
     if not any(name.startswith(CLASSIFIER) for name in new) and _has_other_labels(
         folder, model.config.id2label
     ):
-        renewed = type(model)(model.config).state_dict()
-        model.load_state_dict({n: t for n, t in renewed.items() if n.startswith(CLASSIFIER)}, strict=False)
+        start_anew |= {name for name in model.state_dict() if name.startswith(CLASSIFIER)}
         logger.info("%s: its classifier is for other labels; a new one is trained", folder)
+    if start_anew:
+        fresh = type(model)(model.config).state_dict()
+        model.load_state_dict({name: fresh[name] for name in start_anew}, strict=False)
     return model
+
+
+def _is_in_a_layer(model: nn.Module, name: str) -> bool:
+    """Say whether a tensor belongs to a module without modules of its own, as weights and biases do."""
+    return not list(model.get_submodule(name.rpartition(".")[0]).children())
 
 
 def _has_other_labels(folder: Path, ours: Mapping[Any, str]) -> bool:
