@@ -24,7 +24,8 @@ from rich.table import Table
 
 from federation.certificates import make_authority, make_member
 from federation.errors import FederationError
-from federation.plan import load_plan
+from federation.federation_file import load_federation
+from federation.plan import CheckedPlan, load_plan
 from workspace.client import Experiment, Federation
 from workspace.demo_services import fed_command, fed_environment, service, wait_for
 from workspace.progress import RoundProgress
@@ -86,8 +87,8 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
     console.print("  director and envoys have stopped")
 
     console.rule("4. The baselines: all data in one place, and each envoy alone")
-    federated = _evaluate(home / "model", federation_file)
-    central, local = _baselines(home, plan, overrides, federation_file)
+    sets = [argument for override in overrides for argument in ("--set", override)]
+    federated, central, local = _measure(home, checked, [plan, *sets], federation_file)
 
     _show(rounds, federated, central, local)
     summary = {
@@ -150,35 +151,31 @@ def _deployment(home: Path, entries: dict[str, Any], running: ExitStack) -> Iter
         yield federation
 
 
-def _baselines(
-    home: Path, plan: str, overrides: Sequence[str], federation_file: Path
-) -> tuple[float, dict[str, float]]:
-    """Train centrally on one core while the local models, as much work together, are trained on the other."""
-    sets = [argument for override in overrides for argument in ("--set", override)]
-    common = [plan, *sets, "--federation", str(federation_file), "--quiet"]
+def _measure(
+    home: Path, plan: CheckedPlan, central_arguments: Sequence[str], federation_file: Path
+) -> tuple[float, float, dict[str, float]]:
+    """Measure the federated model, and train the baselines: the central one, which is half of the work, beside all others."""
+    command = [fed_command(), "central", *central_arguments, "--federation", str(federation_file), "--quiet"]
     central = subprocess.Popen(
-        [fed_command(), "central", *common, "-o", str(home / "central")],
-        stdout=subprocess.DEVNULL,
-        env=fed_environment(home),
+        [*command, "-o", str(home / "central")], stdout=subprocess.DEVNULL, env=fed_environment(home)
     )
     try:
-        local: dict[str, float] = {}
+        # What they bring takes seconds to import, and nothing before needs it.
+        from workspace.baseline_run import run_baseline
+        from workspace.model_evaluation import evaluate_model
+
+        federated = evaluate_model(home / "model", str(federation_file)).metrics["accuracy"]
         for name in ENVOYS:
             with console.status(f"training on the data of {name} alone, and on all of it"):
-                _fed("local", *common, "--envoy", name, "-o", home / "local" / name, quiet=True)
-            local[name] = _test_accuracy(home / "local" / name)
+                run_baseline(plan, load_federation(federation_file), home / "local" / name, name)
         with console.status("training on all data in one place"):
             if central.wait() != 0:
                 raise FederationError("fed central has failed; its message is above")
     finally:
         central.kill()
         central.wait()
-    return _test_accuracy(home / "central"), local
-
-
-def _evaluate(model: Path, federation_file: Path) -> float:
-    answer = _fed("evaluate", model, "--on", federation_file, "--json", quiet=True)
-    return float(json.loads(answer)["accuracy"])
+    local = {name: _test_accuracy(home / "local" / name) for name in ENVOYS}
+    return federated, _test_accuracy(home / "central"), local
 
 
 def _test_accuracy(folder: Path) -> float:
@@ -205,16 +202,10 @@ def _show(rounds: list[dict[str, float]], federated: float, central: float, loca
     console.print(table)
 
 
-def _fed(*arguments: object, quiet: bool = False) -> str:
-    done = subprocess.run(
-        [fed_command(), *map(str, arguments)],
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE if quiet else None,
-    )
+def _fed(*arguments: object) -> None:
+    done = subprocess.run([fed_command(), *map(str, arguments)], check=False)
     if done.returncode != 0:
         raise FederationError(f"fed {arguments[0]} has failed ({done.returncode}); its message is above")
-    return done.stdout or ""
 
 
 def main() -> None:
