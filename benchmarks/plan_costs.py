@@ -162,7 +162,8 @@ def measure(name: str, folder: Path, device: str) -> Cost:
     quiet_libraries()
     data, write_checkpoint = PLANS[name]
     folder.mkdir(parents=True, exist_ok=True)
-    plan = load_plan(f"plans/{name}.yaml", ["aggregator.settings.rounds_to_train=1"])
+    sets = ["aggregator.settings.rounds_to_train=1", f"federation.settings.envoys={len(ENVOYS)}"]
+    plan = load_plan(f"plans/{name}.yaml", sets)
     template, settings = data(folder.resolve())
     checkpoint = plan.task_runner.checkpoint
     if write_checkpoint is not None:
