@@ -71,7 +71,7 @@ def make_authority(
     _refuse_overwriting(folder, AUTHORITY, force)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name, AUTHORITY)
-    start = dt.datetime.now(dt.timezone.utc) - _SKEW
+    start = dt.datetime.now(dt.UTC) - _SKEW
     builder = _builder(subject, subject, key, start, start + dt.timedelta(days=days))
     builder = builder.add_extension(
         x509.BasicConstraints(ca=True, path_length=0), critical=True
@@ -129,7 +129,7 @@ def make_member(
         return False
     _refuse_overwriting(folder, name, force)
     key = ec.generate_private_key(ec.SECP256R1())
-    start = dt.datetime.now(dt.timezone.utc) - _SKEW
+    start = dt.datetime.now(dt.UTC) - _SKEW
     end = min(start + dt.timedelta(days=days), authority.not_valid_after_utc)
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if role == "director":
@@ -215,7 +215,7 @@ def _is_made(
         same_hosts = set(found) == set(hosts)
     except x509.ExtensionNotFound:
         same_hosts = not hosts
-    valid = certificate.not_valid_after_utc > dt.datetime.now(dt.timezone.utc)
+    valid = certificate.not_valid_after_utc > dt.datetime.now(dt.UTC)
     return (
         is_signed_by(certificate, authority)
         and subject_of(certificate) == (name, role)

@@ -314,7 +314,7 @@ def _certified(pem: bytes) -> tuple[Identity, x509.Certificate]:
 
 def _invalid_now(certificate: x509.Certificate) -> str:
     """Say why a certificate is not valid at this time; empty if it is."""
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     if now > certificate.not_valid_after_utc:
         return f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
     if now < certificate.not_valid_before_utc:

@@ -119,7 +119,7 @@ def forge(
         x509.NameAttribute(NameOID.COMMON_NAME, subject),
         x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
     ]
-    now = dt.datetime.now(dt.timezone.utc)
+    now = dt.datetime.now(dt.UTC)
     certificate = (
         x509.CertificateBuilder()
         .issuer_name(load_certificate(folder / "authority.crt", "").subject)

@@ -16,6 +16,7 @@ import signal
 import sqlite3
 import subprocess
 import tempfile
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -209,11 +210,9 @@ def write_calls(plan: Path, target: Path, work: Path) -> None:
                 client.report_failure("the disk is full", "Traceback (most recent call last):\n  ...")
             federation.submit(plan, ["federation.settings.envoys=3"], name="waits").stop()
             federation.experiments()
-        with grpc.insecure_channel(proxy.address) as channel:
-            try:
-                rpc.DirectorStub(channel).ListEnvoys(pb.Empty(), timeout=30)
-            except grpc.RpcError:
-                pass  # a caller that does not say who it is
+        # A caller that does not say who it is.
+        with grpc.insecure_channel(proxy.address) as channel, suppress(grpc.RpcError):
+            rpc.DirectorStub(channel).ListEnvoys(pb.Empty(), timeout=30)
         for service in reversed(deployment.services):
             service.end()
         proxy.close()
@@ -230,9 +229,7 @@ def write_calls(plan: Path, target: Path, work: Path) -> None:
     target.write_text("".join(json.dumps(call.to_json()) + "\n" for call in kept.values()))
 
 
-def start_insecure_envoy(
-    deployment: Deployment, name: str, director: str, shard: dict[str, Any]
-) -> Service:
+def start_insecure_envoy(deployment: Deployment, name: str, director: str, shard: dict[str, Any]) -> Service:
     """Start an envoy without certificates and wait until it is connected."""
     config = {
         "name": name,
