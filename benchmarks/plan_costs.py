@@ -27,10 +27,10 @@ from typing import Any
 import yaml
 
 ENVOYS = ("north", "south")
-SPEECH = "shard_descriptors.speech_commands.SpeechCommandsShard"
-SENTIMENT = "shard_descriptors.sentiment.SentimentShard"
-IMAGES = "shard_descriptors.image_folder.ImageFolderShard"
-TRANSLATION = "shard_descriptors.translation.TranslationShard"
+SPEECH = "shard_descriptors.speech.speech_commands.SpeechCommandsShard"
+SENTIMENT = "shard_descriptors.text.sentiment.SentimentShard"
+IMAGES = "shard_descriptors.images.image_folder.ImageFolderShard"
+TRANSLATION = "shard_descriptors.text.translation.TranslationShard"
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def write_distilbert(folder: Path) -> None:
     """Write one in the size of ``distilbert-base-uncased``, with a tokenizer that spells."""
     from transformers import DistilBertConfig, DistilBertModel
 
-    from workspace.experiments.word_pieces import make_tokenizer
+    from workspace.experiments.sentiment.word_pieces import make_tokenizer
 
     DistilBertModel(DistilBertConfig()).save_pretrained(folder)
     make_tokenizer(["the", "a", "good", "bad"], "distilbert").save_pretrained(folder)
@@ -157,7 +157,7 @@ def measure(name: str, folder: Path, device: str) -> Cost:
     from federation.plan import load_plan
     from workspace.initial_exchange import build_model
     from workspace.quiet import quiet_libraries
-    from workspace.simulation import simulate
+    from workspace.simulation.run import simulate
 
     quiet_libraries()
     data, write_checkpoint = PLANS[name]

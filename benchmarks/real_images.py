@@ -87,7 +87,7 @@ class Bench:
         } | settings
 
         def entry(rank: int) -> dict[str, Any]:
-            template = "shard_descriptors.image_folder.ImageFolderShard"
+            template = "shard_descriptors.images.image_folder.ImageFolderShard"
             return {"shard_descriptor": {"template": template, "settings": base | {"rank": rank}}}
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,8 +103,8 @@ class Bench:
         """Do one run, unless it is there; return its folder."""
         from federation.federation_file import load_federation
         from federation.plan import load_plan
-        from workspace.baseline_run import run_baseline
-        from workspace.simulation import simulate
+        from workspace.simulation.baseline import run_baseline
+        from workspace.simulation.run import simulate
 
         if not (folder / "summary.json").is_file():
             plan, envoys = load_plan(PLAN, list(sets)), load_federation(federation)

@@ -21,7 +21,7 @@ from real_speech_commands import ENVOYS, RUNS, interval, sums_of
 
 from federation.federation_file import FederationFile, load_federation, open_shard
 from federation.plan import CheckedPlan, load_plan
-from shard_descriptors.words import count_words, merge_counts
+from shard_descriptors.text.words import count_words, merge_counts
 
 PARTITIONS = ("source", "stride")
 
@@ -39,7 +39,7 @@ def write_federation(folder: Path, root: Path, partition: str, seed: int) -> Pat
             "worldsize": len(ENVOYS),
             "seed": seed,
         }
-        template = "shard_descriptors.sentiment.SentimentShard"
+        template = "shard_descriptors.text.sentiment.SentimentShard"
         return {"shard_descriptor": {"template": template, "settings": settings}}
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,8 @@ def write_vocabulary(federation: FederationFile, file: Path) -> Path:
 
 def run(name: str, plan: CheckedPlan, federation: FederationFile, folder: Path) -> None:
     """Do one run, unless it has been done."""
-    from workspace.baseline_run import run_baseline
-    from workspace.simulation import simulate
+    from workspace.simulation.baseline import run_baseline
+    from workspace.simulation.run import simulate
 
     if (folder / name / "summary.json").is_file():
         return

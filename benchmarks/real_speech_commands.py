@@ -45,7 +45,7 @@ def write_federation(folder: Path, root: Path, classes: list[str], seed: int) ->
             "worldsize": len(ENVOYS),
             "seed": seed,
         }
-        template = "shard_descriptors.speech_commands.SpeechCommandsShard"
+        template = "shard_descriptors.speech.speech_commands.SpeechCommandsShard"
         return {"shard_descriptor": {"template": template, "settings": settings}}
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -47,7 +47,7 @@ def write_federation(folder: Path, file: Path, options: argparse.Namespace, seed
             "worldsize": len(ENVOYS),
             "seed": seed,
         }
-        template = "shard_descriptors.translation.TranslationShard"
+        template = "shard_descriptors.text.translation.TranslationShard"
         return {"shard_descriptor": {"template": template, "settings": settings}}
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def write_federation(folder: Path, file: Path, options: argparse.Namespace, seed
 def write_vocabularies(folder: Path, federation: Any, size: int) -> list[str]:
     """Make vocabularies of the sites' counts, as `fed data words` and `fed data vocabulary` do; return what sets them."""
     from federation.federation_file import open_shard
-    from shard_descriptors.words import count_words, merge_counts
+    from shard_descriptors.text.words import count_words, merge_counts
 
     files = {field: folder / f"{field}_vocabulary.txt" for field in ("source", "target")}
     if not all(file.is_file() for file in files.values()):
@@ -74,8 +74,8 @@ def write_vocabularies(folder: Path, federation: Any, size: int) -> list[str]:
 def run_one(run: str, plan: str, sets: list[str], federation: Any, folder: Path) -> None:
     """Run what one cell of the table is about."""
     from federation.plan import load_plan
-    from workspace.baseline_run import run_baseline
-    from workspace.simulation import simulate
+    from workspace.simulation.baseline import run_baseline
+    from workspace.simulation.run import simulate
 
     kind, _, which = run.partition("-")
     if kind == "federated":
@@ -91,8 +91,8 @@ def unseen_pairs(federation: Any) -> Any:
     Groups are parts of the source sentences, the same at each seed.
     """
     from federation.federation_file import open_shard
-    from shard_descriptors.sentence_pairs import read_pairs
-    from shard_descriptors.translation import PairSplit
+    from shard_descriptors.text.sentence_pairs import read_pairs
+    from shard_descriptors.text.translation import PairSplit
     from workspace.learning.evaluation import MOST_PARTS
 
     shards = [open_shard(entry.shard_descriptor) for entry in federation.envoys.values()]

@@ -117,7 +117,7 @@ SPEECH = Family(
     variable="SPEECH_COMMANDS_ROOT",
     checkpoints=("facebook/wav2vec2-base", "facebook/wav2vec2-large"),
     pretrain=pretrain_speech,
-    template="shard_descriptors.speech_commands.SpeechCommandsShard",
+    template="shard_descriptors.speech.speech_commands.SpeechCommandsShard",
     shard=lambda root: {
         "root": str(root),
         "classes": TEN_WORDS,
@@ -139,7 +139,7 @@ SENTIMENT = Family(
     variable="UCI_SENTIMENT_ROOT",
     checkpoints=("distilbert-base-uncased",),
     pretrain=pretrain_sentiment,
-    template="shard_descriptors.sentiment.SentimentShard",
+    template="shard_descriptors.text.sentiment.SentimentShard",
     shard=lambda root: {"root": str(root / "yelp_labelled.txt"), "partition": "dirichlet"},
     sets=(f"{SETTINGS}.max_tokens=64", f"{SETTINGS}.batch_size=16"),
     plans={
@@ -152,7 +152,7 @@ IMAGES = Family(
     variable="MNIST_PNG_ROOT",
     checkpoints=("microsoft/resnet-18", "microsoft/resnet-50"),
     pretrain=pretrain_images,
-    template="shard_descriptors.image_folder.ImageFolderShard",
+    template="shard_descriptors.images.image_folder.ImageFolderShard",
     shard=lambda root: {
         "dataset": "mnist",
         "root": str(root),

@@ -11,7 +11,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from openfl.callbacks import LambdaCallback
@@ -20,11 +20,12 @@ from director.blobs import BlobStore
 from director.journal import EventRow, ExperimentRow, Journal
 from director.matching import mismatch
 from director.record import JournalRecord, discard_unreferenced
+from federation.document import Problems
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import build_aggregator
 from federation.engine.results import BestModel, TaskOutput
 from federation.errors import InputError, Refused
-from federation.plan import CheckedPlan, Environment, plan_from_json
+from federation.plan import CheckedPlan, plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.tensors import all_finite, unpack
 
@@ -56,18 +57,16 @@ class Experiments:
     ----------
     journal, blobs
         The durable state.
-    environment
-        This project's version, as installed at the director.
+    version
+        Of this project, as installed at the director.
     max_model_bytes
         The largest initial model that is accepted.
     """
 
-    def __init__(
-        self, journal: Journal, blobs: BlobStore, environment: Environment, max_model_bytes: int
-    ) -> None:
+    def __init__(self, journal: Journal, blobs: BlobStore, version: str, max_model_bytes: int) -> None:
         self._journal = journal
         self._blobs = blobs
-        self._environment = environment
+        self._version = version
         self._max_model_bytes = max_model_bytes
         self._lock = threading.RLock()
         self._live: dict[str, Aggregator] = {}
@@ -93,7 +92,7 @@ class Experiments:
             self._envoys[name] = envoy
             for experiment, aggregator in self._live.items():
                 if name in aggregator.authorized_cols:
-                    envoy.orders.put(self._start_order(self._row(experiment)))
+                    self._go_on_with(envoy, self._row(experiment), aggregator.authorized_cols)
         logger.info(
             "envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices)
         )
@@ -123,10 +122,15 @@ class Experiments:
             raise InputError(
                 f"{submission.name[:80]!r} cannot name an experiment: use a-z, 0-9, '_', '-', '.'"
             )
-        plan = plan_from_json(submission.plan, submission.name)
-        if submission.version != self._environment.version:
+        try:
+            plan = plan_from_json(submission.plan, submission.name, "checked_if_known")
+        except Problems as error:
+            raise InputError(
+                "\n".join(f"the director refuses {line}" for line in str(error).splitlines())
+            ) from error
+        if submission.version != self._version:
             raise Refused(
-                f"the workspace has version {submission.version} of the project, the director {self._environment.version}: "
+                f"the workspace has version {submission.version} of the project, the director {self._version}: "
                 "install the same"
             )
         if not 0 < submission.blob.size <= self._max_model_bytes:
@@ -250,25 +254,15 @@ class Experiments:
         self.notify()
 
     def _try_start(self, row: ExperimentRow) -> None:
-        plan = plan_from_json(row.plan, row.name)
-        reasons: list[str] = []
-        cohort: list[str] = []
-        for name, envoy in sorted(self._envoys.items()):
-            reason = mismatch(plan, row.code_hash, self._environment.version, envoy.announcement)
-            if reason is None and len(self._work_of(name)) >= envoy.slots:
-                reason = "is at work on other experiments"
-            if reason is None:
-                cohort.append(name)
-            else:
-                reasons.append(f"{name} {reason}")
+        plan = _plan_of(row)
+        unfit = self._unfit(plan, row, list(self._envoys))
+        for name in self._envoys.keys() - unfit.keys():
+            if len(self._work_of(name)) >= self._envoys[name].slots:
+                unfit[name] = "is at work on other experiments"
+        cohort = sorted(self._envoys.keys() - unfit.keys())
         if len(cohort) < plan.federation.envoys:
             waiting = f"waiting for envoys: {len(cohort)} of {plan.federation.envoys} are there"
-            reason = "; ".join([waiting, *reasons])
-            if reason != row.reason:
-                with self._journal.transaction():
-                    self._journal.update_experiment(row.name, reason=reason)
-                    self._journal.add_event(row.name, "waiting", {"reason": reason})
-                self.notify()
+            self._note_waiting(row, "; ".join([waiting, *_told(unfit)]))
             return
         with self._journal.transaction():
             self._journal.update_experiment(row.name, state="running", reason="", cohort=cohort)
@@ -279,10 +273,34 @@ class Experiments:
             for name in cohort:
                 self._envoys[name].orders.put(self._start_order(row))
 
+    def _go_on_with(self, envoy: OnlineEnvoy, row: ExperimentRow, cohort: Sequence[str]) -> None:
+        """Order an envoy that is back to go on with an experiment that runs; with other code it would be another one."""
+        unfit = self._unfit(_plan_of(row), row, [name for name in cohort if name in self._envoys])
+        if envoy.name not in unfit:
+            envoy.orders.put(self._start_order(row))
+        self._note_waiting(row, "; ".join(_told(unfit)))
+
+    def _unfit(self, plan: CheckedPlan, row: ExperimentRow, names: Sequence[str]) -> dict[str, str]:
+        """Say of those of some envoys that an experiment cannot be run with what keeps them from it."""
+        said = {
+            name: mismatch(plan, row.code_hash, self._version, self._envoys[name].announcement)
+            for name in names
+        }
+        return {name: reason for name, reason in said.items() if reason is not None}
+
+    def _note_waiting(self, row: ExperimentRow, reason: str) -> None:
+        if reason == row.reason:
+            return
+        with self._journal.transaction():
+            self._journal.update_experiment(row.name, reason=reason)
+            if reason:
+                self._journal.add_event(row.name, "waiting", {"reason": reason})
+        self.notify()
+
     def _resume(self, row: ExperimentRow) -> None:
         """Go on with an experiment that ran when the director went down, replaying the open round's results."""
         logger.info("experiment %s: goes on with round %d", row.name, row.round)
-        if not self._open(row, plan_from_json(row.plan, row.name), resumed=True):
+        if not self._open(row, _plan_of(row), resumed=True):
             return
         aggregator = self._live[row.name]
         for result in self._journal.results(row.name):
@@ -370,3 +388,12 @@ class Experiments:
         with self._news:
             self._news_count += 1
             self._news.notify_all()
+
+
+def _plan_of(row: ExperimentRow) -> CheckedPlan:
+    """Read the plan of an experiment; its settings were checked when it was submitted, perhaps by another version."""
+    return plan_from_json(row.plan, row.name, "opaque")
+
+
+def _told(unfit: Mapping[str, str]) -> list[str]:
+    return [f"the envoy {name} {reason}" for name, reason in sorted(unfit.items())]

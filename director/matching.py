@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from federation.equal_code import is_equal
 from federation.plan import CheckedPlan
 from federation.protocol import federation_pb2 as pb
 
 
 def mismatch(plan: CheckedPlan, code_hash: str, version: str, announcement: pb.Announcement) -> str | None:
-    """Say what keeps an envoy from an experiment; None if nothing does.
+    """Say what keeps an envoy from an experiment, as a clause about it; None if nothing does.
 
     Parameters
     ----------
     plan
         What is asked for.
     code_hash
-        Of the submitting workspace's learning code.
+        Of the code of the plan's experiment at the submitting workspace.
     version
         Of this project, at the director.
     announcement
@@ -23,16 +24,25 @@ def mismatch(plan: CheckedPlan, code_hash: str, version: str, announcement: pb.A
     wanted = plan.federation
     if announcement.version != version:
         return f"runs version {announcement.version} of the project, the director {version}: install the same"
-    if announcement.code_hash != code_hash:
-        return (
-            f"has other experiment code ({announcement.code_hash[:12]}) than the workspace ({code_hash[:12]}): "
-            "install the same version at both"
-        )
+    if (other := other_code(plan, code_hash, announcement)) is not None:
+        return other
     if announcement.dataset != wanted.dataset:
         return f"holds {announcement.dataset}, the plan asks for {wanted.dataset}"
     if list(announcement.classes) != list(wanted.classes):
         return f"holds {len(announcement.classes)} classes that are not the plan's {len(wanted.classes)}, or in another order"
-    experiment = plan.config["task_runner"]["settings"]["experiment"]
-    if experiment not in announcement.experiments:
-        return f"does not permit the experiment {experiment} (its site policy)"
+    if plan.experiment not in announcement.experiments:
+        return f"does not permit the experiment {plan.experiment} (its site policy)"
+    return None
+
+
+def other_code(plan: CheckedPlan, code_hash: str, announcement: pb.Announcement) -> str | None:
+    """Say that an envoy lacks the code of an experiment, or has another one; None if it has the same or an equal one."""
+    found = announcement.code_hashes.get(plan.experiment)
+    if found is None:
+        return f"has no experiment {plan.experiment}: install the package that brings it there"
+    if not is_equal(found, code_hash):
+        return (
+            f"has other code of the experiment {plan.experiment} ({found[:12]}) than it was submitted with ({code_hash[:12]}): "
+            f"install the same, or give it up with `fed stop {plan.name}` and submit it again"
+        )
     return None

@@ -15,9 +15,9 @@ from director.config import DirectorConfig
 from director.experiments import Experiments
 from director.journal import Journal
 from director.service import DirectorService
+from federation.code import project_version
 from federation.errors import InputError
 from federation.identity import Credentials, listen
-from federation.plan import environment
 from federation.protocol import federation_pb2_grpc as rpc
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Director:
         self._journal = Journal(config.state / "journal.sqlite")
         blobs = BlobStore(config.state / "blobs")
         self._experiments = Experiments(
-            self._journal, blobs, environment(), int(config.max_model_gib * (1 << 30))
+            self._journal, blobs, project_version(), int(config.max_model_gib * (1 << 30))
         )
         self._server = grpc.server(ThreadPoolExecutor(config.threads, "call"), options=OPTIONS)
         rpc.add_DirectorServicer_to_server(DirectorService(self._experiments, blobs), self._server)

@@ -216,7 +216,7 @@ def _message(row: ExperimentRow) -> pb.Experiment:
         state=row.state,
         reason=row.reason,
         round=row.round,
-        rounds=plan_from_json(row.plan, row.name).aggregator.rounds_to_train,
+        rounds=plan_from_json(row.plan, row.name, "opaque").aggregator.rounds_to_train,
         created=row.created,
         ended=row.ended,
         cohort=row.cohort,

@@ -24,13 +24,16 @@ from envoy.config import EnvoyConfig
 from envoy.connection import Connection
 from envoy.policy import permitted_experiments, refusal
 from envoy.worker import WorkOrder
+from federation.code import code_hashes, project_version
 from federation.errors import Refused
+from federation.experiments import broken_experiments
 from federation.federation_file import open_shard
-from federation.plan import environment, plan_from_json
+from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY, Backoff, translate
 from federation.schema import plain
+from federation.templates import package_of
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +118,9 @@ class Agent:
 
     def _announcement(self) -> pb.Announcement:
         shard = open_shard(self._config.shard_descriptor)
-        known = environment()
+        for problem in broken_experiments():
+            logger.warning("%s", problem)
+        package, version = package_of(self._config.shard_descriptor.template)
         samples = {split: len(shard.split(split)) for split in ("train", "validation", "test")}
         logger.info(
             "%s: %s, %s",
@@ -124,14 +129,15 @@ class Agent:
             ", ".join(f"{n} {split}" for split, n in samples.items()),
         )
         return pb.Announcement(
-            version=known.version,
-            code_hash=known.code_hash,
+            version=project_version(),
             dataset=shard.dataset,
             classes=shard.classes,
             samples=samples,
             fingerprint=shard.fingerprint(),
             devices=self._devices,
             experiments=permitted_experiments(self._config.policy),
+            code_hashes=code_hashes(),
+            shard_package=pb.Package(name=package, version=version),
         )
 
     def _obey(self, order: pb.Order) -> None:
@@ -191,6 +197,7 @@ class Agent:
             experiment=start.experiment,
             plan=start.plan,
             frozen_fingerprint=start.frozen_fingerprint,
+            code_hash=start.code_hash,
             device=device,
             connection=asdict(self._connection),
             shard_descriptor=plain(self._config.shard_descriptor),

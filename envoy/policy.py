@@ -6,28 +6,17 @@ Code is never shipped: a plan names templates of the table, which are installed 
 from __future__ import annotations
 
 from envoy.config import SitePolicy
+from federation.experiments import usable_experiments
 from federation.plan import CheckedPlan
-from federation.templates import known_templates
 
 
 def permitted_experiments(policy: SitePolicy) -> list[str]:
-    """Return the experiments that may run here."""
-    installed = sorted(
-        name
-        for template in known_templates().values()
-        if isinstance(template.settings, dict)
-        for name in template.settings
-    )
-    return (
-        installed
-        if policy.experiments is None
-        else [name for name in installed if name in policy.experiments]
-    )
+    """Return the experiments that may run here: those that are installed and can be used, and that the policy lists."""
+    return [name for name in usable_experiments() if policy.experiments is None or name in policy.experiments]
 
 
 def refusal(policy: SitePolicy, plan: CheckedPlan) -> str | None:
     """Say why a plan may not run here; None if it may."""
-    experiment = plan.config["task_runner"]["settings"]["experiment"]
-    if experiment not in permitted_experiments(policy):
-        return f"the site's policy does not permit the experiment {experiment}"
+    if plan.experiment not in permitted_experiments(policy):
+        return f"the site's policy does not permit the experiment {plan.experiment}"
     return None

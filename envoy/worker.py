@@ -18,7 +18,9 @@ from typing import Any
 
 from envoy.client import GrpcAggregatorClient
 from envoy.connection import Connection
-from federation.errors import FederationError
+from federation.code import code_hash
+from federation.equal_code import is_equal
+from federation.errors import FederationError, Refused
 from federation.federation_file import open_shard
 from federation.logs import configure
 from federation.plan import plan_from_json
@@ -34,6 +36,7 @@ class WorkOrder:
     experiment: str
     plan: str
     frozen_fingerprint: str
+    code_hash: str
     device: str
     connection: dict[str, Any]
     shard_descriptor: dict[str, Any]
@@ -64,6 +67,12 @@ def work(order: WorkOrder) -> None:
 
 def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> None:
     plan = plan_from_json(order.plan, order.experiment)
+    # The code may have been replaced since the envoy announced what it has.
+    if not is_equal(found := code_hash(plan.experiment), order.code_hash):
+        raise Refused(
+            f"{name}: the code of the experiment {plan.experiment} is another one ({found[:12]}) than it was submitted with "
+            f"({order.code_hash[:12]}); install the same and restart the envoy"
+        )
     # Threads must be fixed before torch is imported to hold for all of its pools.
     os.environ["OMP_NUM_THREADS"] = str(plan.federation.torch_threads)
     from federation.engine.build import Site, build_collaborator

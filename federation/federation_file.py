@@ -17,7 +17,7 @@ from federation import schema
 from federation.errors import InputError
 from federation.names import MemberName
 from federation.schema import Component, OfKind
-from federation.templates import known_templates
+from federation.templates import known_templates, present_name, tables
 
 if TYPE_CHECKING:
     from shard_descriptors.descriptor import ShardDescriptor
@@ -71,9 +71,11 @@ def open_shard(entry: Component) -> ShardDescriptor:
     InputError
         If the template is no shard descriptor; as the shard descriptor itself says if its data is bad.
     """
-    known = known_templates().get(entry.template)
+    template = present_name(entry.template)
+    known = known_templates().get(template)
     if known is None or known.kind != "shard_descriptor":
-        raise InputError(f"{entry.template} is no known shard descriptor; install the package that brings it")
-    module, _, name = entry.template.rpartition(".")
+        hint = "; ".join(tables().problems) or "install the package that brings it"
+        raise InputError(f"{template} is no known shard descriptor; {hint}")
+    module, _, name = template.rpartition(".")
     shard: ShardDescriptor = getattr(import_module(module), name)(**schema.plain(entry.settings))
     return shard

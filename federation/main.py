@@ -9,11 +9,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from federation import logs
+from federation import logs, plugins
 from federation.errors import FederationError
 
 GROUP = "federation.commands"
@@ -25,33 +24,26 @@ logger = logging.getLogger(__name__)
 class Commands(click.Group):
     """Loads a command's package when the command is called, or when help is asked for."""
 
-    def _points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=GROUP)}
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands of all installed packages."""
-        return sorted({*self._points(), *self.commands})
+        return sorted({*plugins.names(GROUP), *self.commands})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; one that cannot be imported becomes one that says so."""
-        point = self._points().get(cmd_name)
-        if point is None:
+        if cmd_name not in plugins.names(GROUP):
             return super().get_command(ctx, cmd_name)
         try:
-            command = point.load()
-        except Exception as error:
-            return _broken(point, error)
-        assert isinstance(command, click.Command)
-        return command
+            return plugins.load(GROUP, cmd_name, click.Command)
+        except FederationError as error:
+            return _broken(cmd_name, error)
 
 
-def _broken(point: EntryPoint, error: Exception) -> click.Command:
+def _broken(name: str, error: FederationError) -> click.Command:
     def fail() -> None:
         raise error
 
     any_arguments = {"ignore_unknown_options": True, "allow_extra_args": True}
-    short_help = f"Cannot be loaded: {error}"
-    return click.Command(point.name, any_arguments, fail, short_help=short_help, add_help_option=False)
+    return click.Command(name, any_arguments, fail, short_help=str(error), add_help_option=False)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

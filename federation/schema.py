@@ -2,7 +2,8 @@
 
 A dataclass says what a file may hold: its fields are the keys, their types and `pydantic.Field` constraints
 the values. No key is accepted that it does not name, and no value is converted: ``"3"`` is no number. A
-`Component` field holds a template and its settings, checked against the table of templates.
+`Component` field holds a template and its settings, checked against the table of templates; a name that a template had in an
+earlier version stands for the one that it has now.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -23,9 +24,9 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from federation import document
 from federation.document import Document, Problem, Problems, nearest, shown
-from federation.templates import Kind, known_templates
+from federation.templates import Kind, known_templates, present_name, tables
 
-__all__ = ["Component", "OfKind", "Problem", "Problems", "check", "load", "plain"]
+__all__ = ["Component", "OfKind", "Problem", "Problems", "check", "check_part", "load", "plain"]
 
 T = TypeVar("T")
 Check = Callable[[Document], Iterator[Problem]]
@@ -62,12 +63,10 @@ class OfKind:
         )
 
 
-def _component_schema(
-    name: str, settings: type | Mapping[str, type], handler: GetCoreSchemaHandler
-) -> CoreSchema:
-    if isinstance(settings, Mapping):
-        choices = {experiment: handler.generate_schema(choice) for experiment, choice in settings.items()}
-        inner: CoreSchema = core_schema.tagged_union_schema(choices, discriminator="experiment")
+def _component_schema(name: str, settings: type | None, handler: GetCoreSchemaHandler) -> CoreSchema:
+    inner: CoreSchema
+    if settings is None:
+        inner = core_schema.dict_schema(core_schema.str_schema())  # the experiment's: see `check_part`
     else:
         inner = handler.generate_schema(settings)
         try:
@@ -115,15 +114,38 @@ def check(content: Document, kind: type[T], checks: Iterable[Check] = ()) -> T:
     for one in checks:
         for problem in islice(one(content), MAX_PROBLEMS):
             problems.setdefault(problem.where, problem)
-    model, result = _model(cast("Any", kind)), None
-    try:
-        result = getattr(model.model_validate_json(json.dumps({TOP: content.value}), strict=True), TOP)
-    except ValidationError as error:
-        for problem in _merged(islice(_problems(error, content, model), MAX_PROBLEMS)):
-            problems.setdefault(problem.where, problem)
+    _use_present_names(content.value)
+    result, found = check_part(content, (), kind)
+    for problem in found:
+        problems.setdefault(problem.where, problem)
     if problems:
         raise Problems(problems.values())
     return cast("T", result)
+
+
+def check_part(content: Document, at: document.Path, kind: type[T]) -> tuple[T | None, list[Problem]]:
+    """Check what stands at one place of a document.
+
+    Parameters
+    ----------
+    content : Document
+        What was read.
+    at : tuple of str and int
+        Where the part stands; it must be there.
+    kind : type
+        The dataclass that it must fit.
+
+    Returns
+    -------
+    part, problems
+        An instance of `kind`, None if there are problems; and these, with their place in the whole document.
+    """
+    model = _model(cast("Any", kind))
+    try:
+        checked = model.model_validate_json(json.dumps({TOP: content.get(*at)}), strict=True)
+        return cast("T", getattr(checked, TOP)), []
+    except ValidationError as error:
+        return None, list(_merged(islice(_problems(error, content, at, model), MAX_PROBLEMS)))
 
 
 def load(path: str | os.PathLike[str], kind: type[T], overrides: Iterable[str] = ()) -> T:
@@ -190,10 +212,22 @@ def _anchored(value: Any, folder: Path) -> Any:
     return value
 
 
-def _problems(error: ValidationError, content: Document, model: type[BaseModel]) -> Iterator[Problem]:
+def _use_present_names(value: Any) -> None:
+    """Write, wherever a template stands under a name that it had in an earlier version, the one that it has now."""
+    if isinstance(value, dict):
+        if isinstance(value.get("template"), str):
+            value["template"] = present_name(value["template"])
+        value = list(value.values())
+    for item in value if isinstance(value, list) else ():
+        _use_present_names(item)
+
+
+def _problems(
+    error: ValidationError, content: Document, at: document.Path, model: type[BaseModel]
+) -> Iterator[Problem]:
     for one in error.errors(include_url=False):
         kind, context = one["type"], one.get("ctx", {})
-        path = _path(one["loc"], content)
+        path = _path(one["loc"], content, at)
         if kind in ("missing", "union_tag_not_found"):
             key = one["loc"][-1] if kind == "missing" else context["discriminator"].strip("'")
             yield content.problem((*path, key), "is missing")
@@ -201,9 +235,11 @@ def _problems(error: ValidationError, content: Document, model: type[BaseModel])
             yield content.problem(path, f"unknown key{nearest(str(path[-1]), _keys(model, one['loc'][:-1]))}")
         elif kind == "union_tag_invalid":
             known = [name.strip("' ") for name in context["expected_tags"].split(",")]
-            tag = context["tag"]
-            at = (*path, context["discriminator"].strip("'"))
-            yield content.problem(at, f"{shown(tag)} is none of the known ones{nearest(tag, known)}")
+            tag, key = context["tag"], context["discriminator"].strip("'")
+            said = "; ".join(
+                [f"{shown(tag)} is none of the known ones{nearest(tag, known)}", *tables().problems]
+            )
+            yield content.problem((*path, key), said)
         elif kind == "json_invalid":
             yield content.problem((), "holds text that is not Unicode")
         elif kind == "value_error":
@@ -238,10 +274,9 @@ def _merged(problems: Iterable[Problem]) -> Iterator[Problem]:
     yield from by_place.values()
 
 
-def _path(location: tuple[int | str, ...], content: Document) -> document.Path:
+def _path(location: tuple[int | str, ...], content: Document, at: document.Path) -> document.Path:
     """Drop from pydantic's location what names an alternative of a union and is not in the document."""
-    path: document.Path = ()
-    value = content.value
+    path, value = at, content.get(*at)
     for step in location[1:]:
         inside = isinstance(value, dict) and step in value
         if inside or (isinstance(value, list) and isinstance(step, int) and step < len(value)):

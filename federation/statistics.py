@@ -12,13 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from federation import plugins
+from federation.document import nearest, shown
 from federation.errors import InputError
 
 Array = npt.NDArray[Any]
@@ -55,10 +55,18 @@ class Kind:
     needs_classes: bool = True
 
 
-@cache
-def known_kinds() -> dict[str, Kind]:
-    """Return the kinds that the installed packages bring, by name."""
-    return {point.name: point.load() for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)}
+def kind_named(name: str) -> Kind:
+    """Return a kind of statistics that an installed package brings.
+
+    Raises
+    ------
+    InputError
+        In one line: if there is none of that name here, two packages claim it, or its package cannot be used.
+    """
+    known = plugins.names(GROUP)
+    if name not in known:
+        raise InputError(f"there is no kind of metrics {shown(name)} here{nearest(name, known)}")
+    return plugins.load(GROUP, name, Kind)
 
 
 def classification(labels: Array, predictions: Array, losses: Array, n_classes: int) -> dict[str, Array]:
@@ -89,7 +97,9 @@ def classification(labels: Array, predictions: Array, losses: Array, n_classes: 
 
 def nothing(kind: str, n_classes: int) -> dict[str, Array]:
     """Return the statistics of no sample: those of a site that holds none for a task."""
-    return {name: np.zeros(shape, dtype) for name, (dtype, shape) in _kind(kind).layout(n_classes).items()}
+    return {
+        name: np.zeros(shape, dtype) for name, (dtype, shape) in kind_named(kind).layout(n_classes).items()
+    }
 
 
 def add(a: Statistics, b: Statistics) -> dict[str, Array]:
@@ -131,7 +141,7 @@ def derive(kind: str, statistics: Statistics, classes: Sequence[str]) -> dict[st
     check(kind, statistics, len(classes))
     if int(statistics["samples"]) == 0:
         raise InputError("no metrics can be derived from zero samples: the split is empty")
-    return _kind(kind).derive(statistics, classes)
+    return kind_named(kind).derive(statistics, classes)
 
 
 def check(kind: str, statistics: Statistics, n_classes: int) -> None:
@@ -142,7 +152,7 @@ def check(kind: str, statistics: Statistics, n_classes: int) -> None:
     InputError
         If a sum is missing, unknown, of a wrong shape or dtype, negative, infinite, or at odds with the others.
     """
-    layout = _kind(kind).layout(n_classes)
+    layout = kind_named(kind).layout(n_classes)
     if statistics.keys() != layout.keys():
         names = ", ".join(sorted(str(name)[:40] for name in statistics)) or "none"
         *first, last = layout
@@ -157,15 +167,8 @@ def check(kind: str, statistics: Statistics, n_classes: int) -> None:
             raise InputError(f"statistics: {name} must be finite and at least 0")
         if value.dtype.kind == "i" and value.max(initial=0) > _LIMIT:
             raise InputError(f"statistics: {name} must be at most 2**53")
-    if (odd := _kind(kind).contradiction(statistics)) is not None:
+    if (odd := kind_named(kind).contradiction(statistics)) is not None:
         raise InputError(f"statistics: {odd}")
-
-
-def _kind(name: str) -> Kind:
-    if name not in known_kinds():
-        known = ", ".join(map(repr, known_kinds()))
-        raise InputError(f"unknown kind of statistics {name!r}: known is {known}")
-    return known_kinds()[name]
 
 
 def _classification_layout(n_classes: int) -> Layout:

@@ -7,13 +7,16 @@ torch is not installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import version
 from typing import Literal, get_args
 
-from federation import settings
+from federation import plugins, settings
+from federation.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 GROUP = "federation.templates"
 
@@ -36,14 +39,18 @@ class Template:
 
     Parameters
     ----------
-    settings : type or Mapping[str, type]
-        The dataclass of its settings; or one dataclass for each value of the settings key ``experiment``.
+    settings : type or None
+        The dataclass of its settings; None for those of the experiment that its setting ``experiment`` names
+        (`federation.experiments`).
     kind : str
         The section of a plan or config in which it may stand, one of `Kind`.
+    aliases : tuple of str
+        Dotted names that it had in earlier versions; they stay valid.
     """
 
-    settings: type | Mapping[str, type]
+    settings: type | None
     kind: Kind
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -64,16 +71,81 @@ ENGINE: dict[str, Template] = {
 }
 
 
-@cache
-def known_templates() -> dict[str, Template]:
-    """Merge the tables of every installed package.
+@dataclass(frozen=True)
+class Tables:
+    """The tables of every installed package, merged.
 
-    Returns
-    -------
-    dict of str to Template
+    Parameters
+    ----------
+    templates : dict of str to Template
         By dotted name, sorted.
+    aliases : dict of str to str
+        Earlier dotted names, and those that they have now.
+    packages : dict of str to str
+        The distribution that brings each template.
+    problems : tuple of str
+        One line for each table that cannot be used, and for each name that two packages claim.
     """
-    table: dict[str, Template] = {}
-    for point in entry_points(group=GROUP):
-        table.update(point.load())
-    return dict(sorted(table.items()))
+
+    templates: dict[str, Template]
+    aliases: dict[str, str]
+    packages: dict[str, str]
+    problems: tuple[str, ...]
+
+
+@cache
+def tables() -> Tables:
+    """Merge the tables of every installed package; one that cannot be used harms no other."""
+    templates: dict[str, Template] = {}
+    owners: dict[str, set[str]] = {}
+    problems: list[str] = []
+    for table in plugins.names(GROUP):
+        try:
+            brought = plugins.load(GROUP, table, dict)
+        except InputError as error:
+            problems.append(str(error))
+            continue
+        owner = plugins.package_of(plugins.entry(GROUP, table))
+        for name, template in brought.items():
+            for claimed in (name, *template.aliases):
+                owners.setdefault(claimed, set()).add(owner)
+            templates[name] = template
+    contested = {name for name, packages in owners.items() if len(packages) > 1}
+    problems += [
+        f"{GROUP}: {name} is claimed by two packages, {' and '.join(sorted(owners[name]))}; uninstall one of them"
+        for name in sorted(contested)
+    ]
+    known = {name: template for name, template in sorted(templates.items()) if name not in contested}
+    aliases = {
+        alias: name
+        for name, template in known.items()
+        for alias in template.aliases
+        if alias not in contested
+    }
+    packages = {name: next(iter(owners[name])) for name in known}
+    return Tables(known, aliases, packages, tuple(problems))
+
+
+def known_templates() -> dict[str, Template]:
+    """Return the templates that may be named, by dotted name, sorted."""
+    return tables().templates
+
+
+def package_of(name: str) -> tuple[str, str]:
+    """Return name and version of the distribution that brings a template."""
+    package = tables().packages[present_name(name)]
+    return package, version(package)
+
+
+def present_name(name: str) -> str:
+    """Return the dotted name that a template has now; the log says once which one an earlier name stands for."""
+    present = tables().aliases.get(name)
+    if present is None:
+        return name
+    _say_once(name, present)
+    return present
+
+
+@cache
+def _say_once(earlier: str, present: str) -> None:
+    logger.warning("%s is called %s now; the earlier name goes on working", earlier, present)

@@ -64,7 +64,7 @@ def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
 
 
 def _shards(settings: dict[str, Any]) -> dict[str, Any]:
-    from shard_descriptors.speech_commands import SpeechCommandsShard
+    from shard_descriptors.speech.speech_commands import SpeechCommandsShard
 
     classes = settings.get("classes", "superb")
     if classes not in ("superb", "ten_words", "all_words"):
@@ -95,7 +95,7 @@ def synthesise(output: Path, words: str | None, quiet: bool, **request: Any) -> 
     from rich.console import Console
     from rich.progress import Progress
 
-    from shard_descriptors import synthesis
+    from shard_descriptors.synthesis import synthesis
 
     chosen = synthesis.WORDS if words is None else words.split(",")
     with Progress(console=Console(stderr=True), disable=quiet or not Console(stderr=True).is_terminal) as bar:
@@ -129,7 +129,7 @@ def count(federation: Path, envoy: str | None, field: str, minimum: int, output:
     """Count the words of one site's training samples: words and counts are all that the site hands over."""
     from federation.errors import InputError
     from federation.federation_file import load_federation, open_shard
-    from shard_descriptors.words import count_words
+    from shard_descriptors.text.words import count_words
 
     envoys = load_federation(federation).envoys
     name = envoy or next(iter(envoys))
@@ -154,7 +154,7 @@ def count(federation: Path, envoy: str | None, field: str, minimum: int, output:
 )
 def vocabulary(counts: tuple[Path, ...], size: int, minimum_sites: int, output: Path) -> None:
     """Make a vocabulary of the sites' counts; a plan names the file, and its words travel with the plan."""
-    from shard_descriptors.words import merge_counts, read_counts
+    from shard_descriptors.text.words import merge_counts, read_counts
 
     merged = merge_counts([read_counts(file) for file in counts], size, minimum_sites)
     output.write_text("\n".join(merged) + "\n", "utf-8")

@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.table import Table
 
-from shard_descriptors.classes import SILENCE
 from shard_descriptors.descriptor import SPLITS, ShardDescriptor, SplitName
 
 
@@ -51,7 +50,9 @@ def _counts(shards: Sequence[ShardDescriptor], split: SplitName, classes: Sequen
     count = Counter(name for name, _ in held.values())
     return {
         "samples": len(held),
-        shards[0].group_name: len({group for name, group in held.values() if name != SILENCE}),
+        shards[0].group_name: len(
+            {group for name, group in held.values() if name not in shards[0].without_groups}
+        ),
         "classes": {name: count[name] for name in classes},
     }
 

@@ -70,11 +70,14 @@ class ShardDescriptor(ABC):
         What a sample and its target look like, for people.
     group_name : str
         What `Split.groups` are, in the plural: speakers, say.
+    without_groups : tuple of str
+        Classes whose samples belong to nobody, such as silence: their groups are not counted.
     """
 
     dataset: str
     classes: tuple[str, ...]
     group_name: str = "groups"
+    without_groups: tuple[str, ...] = ()
     sample_description: str
     target_description: str
 

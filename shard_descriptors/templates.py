@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from federation.templates import Template
-from shard_descriptors.image_settings import ImageFolderSettings
-from shard_descriptors.sentiment_settings import SentimentShardSettings
-from shard_descriptors.settings import SpeechCommandsSettings
-from shard_descriptors.translation_settings import TranslationShardSettings
+from shard_descriptors.images.settings import ImageFolderSettings
+from shard_descriptors.speech.settings import SpeechCommandsSettings
+from shard_descriptors.text.sentiment_settings import SentimentShardSettings
+from shard_descriptors.text.translation_settings import TranslationShardSettings
+
+
+def _shard(settings: type, earlier: str) -> Template:
+    return Template(settings, "shard_descriptor", (f"shard_descriptors.{earlier}",))
+
 
 SHARDS: dict[str, Template] = {
-    "shard_descriptors.speech_commands.SpeechCommandsShard": Template(
-        SpeechCommandsSettings, "shard_descriptor"
+    "shard_descriptors.speech.speech_commands.SpeechCommandsShard": _shard(
+        SpeechCommandsSettings, "speech_commands.SpeechCommandsShard"
     ),
-    "shard_descriptors.image_folder.ImageFolderShard": Template(ImageFolderSettings, "shard_descriptor"),
-    "shard_descriptors.sentiment.SentimentShard": Template(SentimentShardSettings, "shard_descriptor"),
-    "shard_descriptors.translation.TranslationShard": Template(TranslationShardSettings, "shard_descriptor"),
+    "shard_descriptors.images.image_folder.ImageFolderShard": _shard(
+        ImageFolderSettings, "image_folder.ImageFolderShard"
+    ),
+    "shard_descriptors.text.sentiment.SentimentShard": _shard(
+        SentimentShardSettings, "sentiment.SentimentShard"
+    ),
+    "shard_descriptors.text.translation.TranslationShard": _shard(
+        TranslationShardSettings, "translation.TranslationShard"
+    ),
 }

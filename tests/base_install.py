@@ -15,6 +15,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.checkout import ROOT
+
 PROJECT = "speech-federation"
 
 
@@ -46,7 +48,7 @@ def make_base_environment(folder: Path) -> Path:
     tops = {file.parts[0] for known in base_distributions().values() for file in known.files or []}
     # Our own package is installed editable: it is found where it stands.
     tops |= {path.name for path in installed.glob("speech_federation-*.dist-info")}
-    (site / "project.pth").write_text(str(Path(__file__).parent.parent) + "\n")
+    (site / "project.pth").write_text(str(ROOT) + "\n")
     for top in tops - {"..", "__pycache__"}:
         if (installed / top).exists():
             (site / top).symlink_to(installed / top)

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from workspace.client import Federation
 
 FED = [str(Path(sys.executable).with_name("fed"))]
 DEADLINE = 120.0
-SHARD = "shard_descriptors.speech_commands.SpeechCommandsShard"
+SHARD = "shard_descriptors.speech.speech_commands.SpeechCommandsShard"
 WORDS = ["yes", "no", "up", "down"]
 
 TINY_PLAN: dict[str, Any] = {
@@ -176,9 +176,9 @@ class Deployment:
             # Shown by pytest where a test has failed.
             print("\n".join(service.lines))
 
-    def start(self, *arguments: str) -> Service:
-        """Start a `fed` command that goes on running."""
-        service = Service(arguments, self.folder, self.env)
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> Service:
+        """Start a `fed` command that goes on running; ``env`` goes beside the environment of the others."""
+        service = Service(arguments, self.folder, self.env | dict(env or {}))
         self.services.append(service)
         return service
 
@@ -191,7 +191,14 @@ class Deployment:
         self.address = f"localhost:{port}"
         return self.director
 
-    def start_envoy(self, name: str, shard: dict[str, Any], wait: bool = True, **settings: Any) -> Service:
+    def start_envoy(
+        self,
+        name: str,
+        shard: dict[str, Any],
+        wait: bool = True,
+        env: Mapping[str, str] | None = None,
+        **settings: Any,
+    ) -> Service:
         """Start an envoy, with a certificate of its own, and wait until it is connected."""
         make_member(self.certificates, name, "envoy")
         config = {
@@ -204,7 +211,7 @@ class Deployment:
             **settings,
         }
         write_yaml(self.folder / f"{name}.yaml", config)
-        envoy = self.start("envoy", "start", "-c", f"{name}.yaml")
+        envoy = self.start("envoy", "start", "-c", f"{name}.yaml", env=env)
         if wait:
             envoy.wait_for("connected to the director")
         return envoy
@@ -213,12 +220,10 @@ class Deployment:
         """Connect as the workspace."""
         return Federation(self.address, self.certificates)
 
-    def fed(self, *arguments: str, code: int = 0) -> str:
+    def fed(self, *arguments: str, code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """Run a `fed` command to its end and return what it printed."""
-        env = self.env | {
-            "FED_DIRECTOR": self.address,
-            "FED_CERTIFICATES": str(self.certificates),
-        }
+        ours = {"FED_DIRECTOR": self.address, "FED_CERTIFICATES": str(self.certificates)}
+        env = self.env | ours | dict(env or {})
         done = subprocess.run(
             [*FED, *arguments],
             cwd=self.folder,

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from workspace.experiments.image_classification.settings import ImageClassificationSettings, ResNetOverrides
 from workspace.learning.recipe import Recipe, build_recipe
-from workspace.settings.image_classification import ImageClassificationSettings, ResNetOverrides
 
 CLASSES = ("blue", "green", "red")
-SHARD = "shard_descriptors.image_folder.ImageFolderShard"
+SHARD = "shard_descriptors.images.image_folder.ImageFolderShard"
 COLOURS = {"red": 0, "green": 1, "blue": 2}
 
 SMALL = ImageClassificationSettings(

@@ -7,8 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from workspace.experiments.keyword_spotting.settings import (
+    AudioAugmentation,
+    KeywordSpottingSettings,
+    Wav2Vec2Overrides,
+)
 from workspace.learning.recipe import Recipe, build_recipe
-from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings, Wav2Vec2Overrides
 
 CLASSES = ("low", "middle", "high")
 HERTZ = (300.0, 900.0, 2700.0)

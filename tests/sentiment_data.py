@@ -15,7 +15,7 @@ SOURCES = ("films", "food", "phones")
 THINGS = {"films": ["film", "plot"], "food": ["soup", "waiter"], "phones": ["phone", "battery"]}
 OPINIONS = [["bad", "awful", "dull", "poor"], ["good", "great", "lovely", "fine"]]
 FORMS = ["The {} is {}.", "A {} that is really {}!", "I found the {} {}", "What a {}, so {}."]
-SHARD = "shard_descriptors.sentiment.SentimentShard"
+SHARD = "shard_descriptors.text.sentiment.SentimentShard"
 VOCABULARY = [
     *(word for words in (*THINGS.values(), *OPINIONS) for word in words),
     *("the", "is", "a", "that", "really", "i", "found", "what", "so", "not"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from shard_descriptors.synthesis import WORDS, synthesise
+from shard_descriptors.synthesis.synthesis import WORDS, synthesise
 
 
 def make_speech_folder(

@@ -20,24 +20,23 @@ from federation.federation_file import load_federation
 from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
-from shard_descriptors.image_settings import ImageFolderSettings
-from shard_descriptors.sentiment_settings import SentimentShardSettings
-from shard_descriptors.translation_settings import TranslationShardSettings
+from shard_descriptors.images.settings import ImageFolderSettings
+from shard_descriptors.text.sentiment_settings import SentimentShardSettings
+from shard_descriptors.text.translation_settings import TranslationShardSettings
+from tests.checkout import ROOT
 from workspace.config import WorkspaceConfig
-from workspace.experiments.encoder_attention import AttentionOptions
-from workspace.experiments.translation import DecodingOptions
-from workspace.settings.common import LoraSettings
-from workspace.settings.image_classification import (
+from workspace.experiments.image_classification.settings import (
     ImageAugmentation,
     ImageClassificationSettings,
     ResNetOverrides,
 )
-from workspace.settings.keyword_spotting import AudioAugmentation, KeywordSpottingSettings
-from workspace.settings.sentiment import BertOverrides, SentimentSettings
-from workspace.settings.training import TrainingSettings
-from workspace.settings.translation import TranslationModel, TranslationSettings
+from workspace.experiments.keyword_spotting.settings import AudioAugmentation, KeywordSpottingSettings
+from workspace.experiments.sentiment.encoder_attention import AttentionOptions
+from workspace.experiments.sentiment.settings import BertOverrides, SentimentSettings
+from workspace.experiments.translation.recipe import DecodingOptions
+from workspace.experiments.translation.settings import TranslationModel, TranslationSettings
+from workspace.learning.settings import LoraSettings, TrainingSettings
 
-ROOT = Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").glob("*.md"), ROOT / "README.md", ROOT / "benchmarks" / "README.md"])
 
 

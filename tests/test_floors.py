@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.checkout import ROOT
+
 PACKAGES = ("federation", "director", "envoy", "workspace", "shard_descriptors")
 MAY_IMPORT = {
     "federation": set(),
@@ -22,11 +24,27 @@ LEARNING = {"torch", "torchaudio", "torchvision", "transformers", "peft", "datas
 
 
 def imports(file: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(file.read_text())):
+    """Yield what a file imports, wherever in it, but for what only type checkers see."""
+    for node in seen_at_run_time(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def seen_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if not (isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING"):
+            yield from seen_at_run_time(child)
+
+
+def modules() -> dict[str, Path]:
+    """The project's modules by name; a package is its ``__init__``."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    parts = {file: file.relative_to(ROOT).with_suffix("").parts for file in files}
+    return {".".join(p[:-1] if p[-1] == "__init__" else p): file for file, p in parts.items()}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -35,10 +53,42 @@ def test_imports_go_down_only(package: str) -> None:
         for name in imports(file):
             top = name.partition(".")[0]
             if top in PACKAGES and top != package:
-                # The base class for type checkers only: `if TYPE_CHECKING`.
-                if (package, name) == ("federation", "shard_descriptors.descriptor"):
-                    continue
                 assert top in MAY_IMPORT[package], f"{file.relative_to(ROOT)} imports {name}"
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    known = modules()
+    graph = {
+        name: {other for other in imports(file) if other in known} - {name} for name, file in known.items()
+    }
+    # Raises CycleError, which names the circle.
+    order = list(TopologicalSorter(graph).static_order())
+    assert set(order) == known.keys()
+
+
+FAMILIES = ("speech", "text", "images", "synthesis")
+
+
+def test_what_all_shards_share_knows_no_family_and_no_family_another() -> None:
+    joins = {"cli", "templates"}  # the commands and the table
+    for name, file in modules().items():
+        top, _, below = name.partition(".")
+        if top == "shard_descriptors" and below not in joins:
+            room = below.partition(".")[0]
+            own = {room} if room in FAMILIES else set()
+            # Synthesised speech is speech.
+            own |= {"speech"} if room == "synthesis" else set()
+            for other in FAMILIES:
+                reached = [one for one in imports(file) if one.startswith(f"shard_descriptors.{other}.")]
+                assert other in own or not reached, f"{name} imports {reached}"
+
+
+def test_no_experiment_knows_another() -> None:
+    folder = ROOT / "workspace" / "experiments"
+    for file in folder.rglob("*.py"):
+        own = f"workspace.experiments.{file.relative_to(folder).parts[0]}."
+        others = [name for name in imports(file) if name.startswith("workspace.experiments.")]
+        assert all(f"{name}.".startswith(own) for name in others), file
 
 
 @pytest.mark.parametrize("package", ["federation", "director"])

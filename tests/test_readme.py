@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from federation.main import GROUP
+from tests.checkout import ROOT
 from tests.deployment import Service
 
-ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DEADLINE = 120.0
 # What a reader needs of the checkout; the packages themselves are installed.

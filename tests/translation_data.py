@@ -51,4 +51,4 @@ def pairs_entry(file: Path, rank: int, worldsize: int, **settings: Any) -> dict[
         "worldsize": worldsize,
         "seed": 1,
     }
-    return {"template": "shard_descriptors.translation.TranslationShard", "settings": base | settings}
+    return {"template": "shard_descriptors.text.translation.TranslationShard", "settings": base | settings}

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 
+from federation.code import code_hash, project_version
 from federation.errors import ExperimentFailed, InputError, Unreachable
 from federation.identity import Credentials, Identity, insecure_channel
-from federation.plan import CheckedPlan, environment, load_plan, plan_from_json
+from federation.plan import CheckedPlan, load_plan, plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY, Backoff, retrying, translate
@@ -33,7 +34,10 @@ ENDED = ("finished", "failed", "stopped")
 
 @dataclass(frozen=True)
 class EnvoyInfo:
-    """An envoy that is online; ``samples`` by split, ``devices`` as name and model."""
+    """An envoy that is online; ``samples`` by split, ``devices`` as name and model.
+
+    ``experiments`` are those that it works on, ``shard_package`` is name and version of what brings its shard descriptor.
+    """
 
     name: str
     dataset: str
@@ -42,6 +46,7 @@ class EnvoyInfo:
     devices: list[dict[str, Any]]
     version: str
     experiments: list[str]
+    shard_package: str
 
 
 @dataclass(frozen=True)
@@ -166,14 +171,13 @@ class Federation:
         exchange = initial_exchange(
             checked, self.checkpoints, lambda earlier, which: Experiment(self, earlier).tensors(which)
         )
-        known = environment()
         sha256, size = measure(exchange.tensors)
         submission = pb.Submission(
             name=name or checked.name,
             id=uuid.uuid4().hex,
             plan=checked.to_json(),
-            version=known.version,
-            code_hash=known.code_hash,
+            version=project_version(),
+            code_hash=code_hash(checked.experiment),
             frozen_fingerprint=exchange.frozen_fingerprint,
             blob=pb.Blob(sha256=sha256, size=size),
         )
@@ -328,6 +332,7 @@ def _envoy(envoy: pb.Envoy) -> EnvoyInfo:
         devices=[{"name": d.name, "model": d.model, "memory": d.memory} for d in said.devices],
         version=said.version,
         experiments=list(envoy.experiments),
+        shard_package=f"{said.shard_package.name} {said.shard_package.version}".strip(),
     )
 
 

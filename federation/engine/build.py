@@ -50,7 +50,8 @@ def build_aggregator(
     callbacks: Sequence[Any] = (),
 ) -> Aggregator:
     """Build the aggregator of an experiment for a cohort, starting from the exchanged tensors."""
-    openfl_plan = _openfl_plan(plan, sorted(cohort))
+    # What runs at the sites is their affair: OpenFL must not see here what was not checked here.
+    openfl_plan = _openfl_plan(plan, sorted(cohort), without=("collaborator", "data_loader", "task_runner"))
     openfl_plan.config["assigner"]["settings"]["seed"] = plan.federation.seed
     openfl_plan.config["aggregator"]["settings"].update(
         record=record,
@@ -82,11 +83,11 @@ def build_collaborator(plan: CheckedPlan, shard: Any, client: AggregatorClient, 
     return collaborator
 
 
-def _openfl_plan(plan: CheckedPlan, cohort: Sequence[str]) -> Any:
+def _openfl_plan(plan: CheckedPlan, cohort: Sequence[str], without: Sequence[str] = ()) -> Any:
     openfl_plan = Plan()
     openfl_plan.name = plan.name
-    openfl_plan.config = copy.deepcopy(plan.config)
-    openfl_plan.config.pop("federation")
+    left_out = ("federation", *without)
+    openfl_plan.config = copy.deepcopy({k: v for k, v in plan.config.items() if k not in left_out})
     # OpenFL resolves an address; ours is the director's, and no part of a plan.
     openfl_plan.config["network"] = {"settings": {"agg_addr": "localhost", "agg_port": 0}}
     openfl_plan.authorized_cols = list(cohort)

@@ -1,7 +1,7 @@
 """How a collaborator reaches its aggregator: the interface, and the direct one of a simulation.
 
 OpenFL's ``AggregatorClientInterface`` fetches one tensor a call, 430 calls a round for wav2vec2-base. Ours moves a whole
-model a call; its transports are this direct one, pipes (`workspace.pipes`) and gRPC (`envoy.client`).
+model a call; its transports are this direct one, pipes (`workspace.simulation.pipes`) and gRPC (`envoy.client`).
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ What of ``openfl.component.Collaborator`` 1.9 is replaced, and why:
 ======================  ===============================================================================================
 ``__init__``            shares its default ``callbacks=[]`` between collaborators; sets up secure aggregation that corrupts
 ``run``                 sleeps when there is no task; here the client waits until there is one
-``do_task``             looks up and fetches tensor by tensor; here the round's model arrives in one piece
+``do_task``             looks up and fetches tensor by tensor; here the round's model arrives in one piece; and cannot go on in
+                        the middle of a round
 ``send_task_results``   guesses the sample count from "train" or "valid" in the task's name and sends metrics as averages;
                         here the task says how many samples it used and sends sums
 ======================  ===============================================================================================
@@ -105,11 +106,19 @@ class Collaborator(OpenFLCollaborator):
             Empty: the director derives the metrics, from the sums of all sites.
         """
         self._fetch_model(round_number)
+        required = self._required(self.task_config[task], round_number)
+        if any(self.tensor_db.get_tensor_from_cache(key) is None for key in required):
+            self._train_again(round_number)
+        return self.send_task_results(self._run_task(task, round_number), round_number, task)
+
+    def _run_task(self, task: str, round_number: int) -> Mapping[Any, Array]:
+        """Call the task runner, and keep what the round's later tasks need of it; return what is to be sent."""
         config = self.task_config[task]
         inputs = {
             key.tensor_name: self.get_data_for_tensorkey(key) for key in self._required(config, round_number)
         }
         self.callbacks.on_task_begin(task, round_number)
+        outputs: Mapping[Any, Array]
         outputs, local_outputs = getattr(self.task_runner, config["function"])(
             col_name=self.collaborator_name,
             round_num=round_number,
@@ -118,7 +127,14 @@ class Collaborator(OpenFLCollaborator):
         )
         self.callbacks.on_task_end(task, round_number)
         self.tensor_db.cache_tensor(local_outputs)
-        return self.send_task_results(outputs, round_number, task)
+        return outputs
+
+    def _train_again(self, round_number: int) -> None:
+        """Train once more: the process that did it has died, and its result has counted already, so that it is not sent."""
+        for task, config in self.task_config.items():
+            if config.get("function") == "train_task":  # OpenFL puts a "settings" beside the tasks
+                logger.info("round %d: %s again, for what the tasks after it need", round_number, task)
+                self._run_task(task, round_number)
 
     def get_data_for_tensorkey(self, tensor_key: Any) -> Array:
         """Return a tensor of the round: the global model's, or one that an earlier task left here."""

@@ -18,7 +18,7 @@ class Blob(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Announcement(_message.Message):
-    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments")
+    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments", "code_hashes", "shard_package")
     class SamplesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -26,6 +26,13 @@ class Announcement(_message.Message):
         key: str
         value: int
         def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    class CodeHashesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CODE_HASH_FIELD_NUMBER: _ClassVar[int]
     DATASET_FIELD_NUMBER: _ClassVar[int]
@@ -34,6 +41,8 @@ class Announcement(_message.Message):
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    CODE_HASHES_FIELD_NUMBER: _ClassVar[int]
+    SHARD_PACKAGE_FIELD_NUMBER: _ClassVar[int]
     version: str
     code_hash: str
     dataset: str
@@ -42,7 +51,17 @@ class Announcement(_message.Message):
     fingerprint: str
     devices: _containers.RepeatedCompositeFieldContainer[Device]
     experiments: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ...) -> None: ...
+    code_hashes: _containers.ScalarMap[str, str]
+    shard_package: Package
+    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ..., code_hashes: _Optional[_Mapping[str, str]] = ..., shard_package: _Optional[_Union[Package, _Mapping]] = ...) -> None: ...
+
+class Package(_message.Message):
+    __slots__ = ("name", "version")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class Device(_message.Message):
     __slots__ = ("name", "model", "memory")

@@ -17,13 +17,13 @@ import sqlite3
 import subprocess
 import tempfile
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from federation.plan import environment, load_plan
+from federation.code import code_hash, project_version
+from federation.plan import load_plan
 from federation.tensors import digest
 from tests import image_data, sentiment_data, translation_data
 from tests.compatibility.recording import RecordingProxy
@@ -246,14 +246,14 @@ def start_insecure_envoy(deployment: Deployment, name: str, director: str, shard
 
 def main() -> None:
     """Write everything for the version that is installed."""
-    known = environment()
-    target = Path(__file__).parent / f"written_by_{version('speech-federation').replace('.', '_')}"
+    target = Path(__file__).parent / f"written_by_{project_version().replace('.', '_')}"
     if target.exists():
         shutil.rmtree(target)
     target.mkdir()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        facts: dict[str, Any] = {"version": known.version, "code_hash": known.code_hash, "experiments": {}}
+        code = code_hash("keyword_spotting")
+        facts: dict[str, Any] = {"version": project_version(), "code_hash": code, "experiments": {}}
         for experiment in EXPERIMENTS:
             facts["experiments"][experiment] = write_experiment(experiment, target / experiment, work)
         write_configs(target / "configs")

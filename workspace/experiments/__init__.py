@@ -1,1 +1,1 @@
-"""One readable file per experiment: model, preprocessing, metrics."""
+"""The experiments' learning code: a folder for each, in plain PyTorch and transformers."""

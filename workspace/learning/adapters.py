@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import nn
 
-from workspace.settings.common import LoraSettings
+from workspace.learning.settings import LoraSettings
 
 
 def with_adapters(

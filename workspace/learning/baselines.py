@@ -15,6 +15,7 @@ from torch import nn
 
 from federation.statistics import derive
 from workspace.learning.recipe import Recipe, Samples
+from workspace.learning.settings import TrainingSettings
 from workspace.learning.training import (
     Device,
     OptimizerState,
@@ -23,7 +24,6 @@ from workspace.learning.training import (
     initial_model,
     train_round,
 )
-from workspace.settings.training import TrainingSettings
 
 Notice = Callable[[float, str], None]  # rounds done, what happens
 

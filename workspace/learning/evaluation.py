@@ -20,9 +20,9 @@ from torch import nn
 from federation.errors import InputError
 from federation.statistics import add, derive
 from workspace.learning.recipe import Recipe, Samples
+from workspace.learning.settings import TrainingSettings
 from workspace.learning.training import Device, evaluate
 from workspace.metrics import headline
-from workspace.settings.training import TrainingSettings
 
 DRAWS = 2000
 MOST_PARTS = 200

@@ -10,15 +10,10 @@ from pydantic import TypeAdapter
 from torch import nn
 
 from federation.errors import InputError
+from federation.experiments import broken_experiments, usable_experiments
 from workspace.learning.recipe import Recipe, build_recipe
-from workspace.settings.training import TrainingSettings
-from workspace.templates import EXPERIMENTS
+from workspace.learning.settings import TrainingSettings
 
-_EXPERIMENT_OF = {
-    architecture: name
-    for name, experiment in EXPERIMENTS.items()
-    for architecture in experiment.architectures
-}
 _ID = "exported/model"  # the folder stands in for this checkpoint
 
 
@@ -41,12 +36,18 @@ def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
         names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{folder}: no model folder (config.json: {error})") from error
-    if architecture not in _EXPERIMENT_OF:
-        known = ", ".join(sorted(_EXPERIMENT_OF))
-        raise InputError(f"{folder}: holds {architecture or 'no model'}; known: {known}")
-    experiment = _EXPERIMENT_OF[architecture]
-    settings = TypeAdapter(EXPERIMENTS[experiment].settings).validate_python(
-        {"experiment": experiment, "checkpoint": _ID}
-    )
+    claims = {
+        name: known for name, known in usable_experiments().items() if architecture in known.architectures
+    }
+    if not claims:
+        known = ", ".join(sorted(a for one in usable_experiments().values() for a in one.architectures))
+        hint = "; ".join([f"known: {known}", *broken_experiments()])
+        raise InputError(f"{folder}: holds {architecture or 'no model'}; {hint}")
+    if len(claims) > 1:
+        raise InputError(
+            f"{folder}: holds {architecture}, which {' and '.join(claims)} claim; uninstall one of them"
+        )
+    [(experiment, found)] = claims.items()
+    settings = TypeAdapter(found.settings).validate_python({"experiment": experiment, "checkpoint": _ID})
     recipe = build_recipe(experiment, settings, [names[i] for i in sorted(names)], {_ID: str(folder)})
     return recipe, settings, recipe.build_model()

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter
 from torch import nn
 
+from federation.experiments import experiment_named
 from workspace.learning.recipe import Recipe, build_recipe
 from workspace.learning.training import initial_model
-from workspace.templates import EXPERIMENTS
 
 
 def build_initial(
@@ -38,7 +38,7 @@ def build_initial(
     settings, recipe, model
         The settings as their dataclass, and the model on the CPU.
     """
-    typed = TypeAdapter(EXPERIMENTS[experiment].settings).validate_python(
+    typed = TypeAdapter(experiment_named(experiment).settings).validate_python(
         {"experiment": experiment, **settings}
     )
     recipe = build_recipe(experiment, typed, classes, checkpoints)

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from federation.errors import InputError
-from workspace.settings.training import TrainingSettings
-from workspace.templates import EXPERIMENTS
+from federation.experiments import experiment_named
+from workspace.learning.settings import TrainingSettings
 
 Array = npt.NDArray[Any]
 Batch = dict[str, Any]  # tensors, which are moved to the device, and whatever else the recipe's loss wants
@@ -176,10 +176,18 @@ def build_recipe(
     Raises
     ------
     InputError
-        If there is no such experiment.
+        If there is no such experiment here, or its recipe cannot be imported or has statistics of another kind.
     """
-    if experiment not in EXPERIMENTS:
-        raise InputError(f"unknown experiment {experiment!r}: known are {', '.join(sorted(EXPERIMENTS))}")
-    module, name = EXPERIMENTS[experiment].recipe.split(":")
-    recipe: Recipe = getattr(import_module(module), name)(settings, classes, checkpoints)
-    return recipe
+    known = experiment_named(experiment)
+    module, _, name = known.recipe.partition(":")
+    try:
+        kind: type[Recipe] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise InputError(
+            f"the recipe {known.recipe} of the experiment {experiment} cannot be imported: {error}"
+        ) from error
+    if kind.metrics != known.statistics:
+        raise InputError(
+            f"the experiment {experiment} promises statistics of the kind {known.statistics}, its recipe has {kind.metrics}"
+        )
+    return kind(settings, classes, checkpoints)  # type: ignore[call-arg]

@@ -23,7 +23,7 @@ from torch import nn
 from federation.errors import ExperimentFailed, InputError
 from federation.statistics import add
 from workspace.learning.recipe import Batch, Recipe, Samples
-from workspace.settings.training import TrainingSettings
+from workspace.learning.settings import TrainingSettings
 
 Array = npt.NDArray[Any]
 Device = torch.device | str

@@ -1,0 +1,1 @@
+"""Images: a square of pixels and its class."""

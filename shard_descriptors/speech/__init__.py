@@ -1,0 +1,1 @@
+"""Speech: clips of one second and their keywords."""

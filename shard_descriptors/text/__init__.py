@@ -1,0 +1,1 @@
+"""Text: labelled sentences, and sentences with their translation."""

@@ -1,0 +1,162 @@
+"""Where sentence pairs come from: a text file with tabs, or Hugging Face datasets."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from federation.errors import InputError
+from shard_descriptors.descriptor import SPLITS, SplitName
+from shard_descriptors.text.translation_settings import TranslationShardSettings
+from shard_descriptors.text.words import words
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sentences that say the same.
+
+    Attributes
+    ----------
+    id : str
+        Of the two sentences alone, the same wherever they stand.
+    group : str
+        The source sentence as words: what must not be in two splits.
+    length, longest : int
+        The words and punctuation marks of the source sentence, and of the longer of the two.
+    published : {"train", "validation", "test"}
+        The split in which the dataset's authors put it.
+    """
+
+    id: str
+    source: str
+    target: str
+    group: str
+    length: int
+    longest: int
+    published: SplitName
+
+
+Found = Pair | str  # or what is wrong, and where
+
+
+def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
+    """Read the pairs that the settings name, without those that are too long, each once, sorted by id.
+
+    Raises
+    ------
+    InputError
+        If the data cannot be opened, too many lines hold no pair, or none is left.
+    """
+    name = str(settings.root or settings.hub)
+    found = _from_file(settings) if settings.source == "pairs" else _from_hugging_face(name, settings)
+    pairs: dict[str, Pair] = {}
+    for pair in _sound(name, found, settings.max_unreadable):
+        if pair.longest <= settings.max_words:
+            pairs.setdefault(pair.id, pair)
+    if not pairs:
+        raise InputError(f"{name}: no pair of at most {settings.max_words} words; raise max_words")
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator[Pair]:
+    """Pass on what holds a pair; skip and list what does not, unless it is too much."""
+    bad, count = [], 0
+    for count, one in enumerate(found, 1):  # noqa: B007
+        if isinstance(one, str):
+            bad.append(one)
+        else:
+            yield one
+    if not count:
+        raise InputError(f"{name}: holds no sentence pairs")
+    for line in bad[:20]:
+        log.warning("skipped: %s", line)
+    if len(bad) > max_unreadable * count:
+        raise InputError(
+            f"{len(bad)} of {count} lines cannot be used, more than max_unreadable {max_unreadable:g} allows; "
+            f"the first is {bad[0]}"
+        )
+    if bad:
+        log.warning("skipped %d of %d lines of %s that cannot be used", len(bad), count, name)
+
+
+def _from_file(settings: TranslationShardSettings) -> Iterator[Found]:
+    assert settings.root is not None, "checked with the settings"
+    try:
+        with settings.root.open("rb") as file:
+            yield from (
+                _from_line(f"{settings.root}:{number}", line, settings.swap)
+                for number, line in enumerate(file, 1)
+            )
+    except OSError as error:
+        raise InputError(
+            f"{settings.root}: cannot be read ({error.strerror}); set root to a text file of sentence pairs"
+        ) from error
+
+
+def _from_line(where: str, line: bytes, swap: bool) -> Found:
+    try:
+        columns = line.decode().rstrip("\r\n").split("\t")
+    except UnicodeDecodeError:
+        return f"{where}: not UTF-8"
+    if len(columns) < 2:
+        return f"{where}: no tab between two sentences"
+    first, second = columns[1::-1] if swap else columns[:2]
+    return _found(where, first, second, "train")
+
+
+def _found(where: str, source: str, target: str, published: SplitName) -> Found:
+    own, other = words(source), words(target)
+    if not own or not other:
+        return f"{where}: a sentence without words"
+    source, target = source.strip(), target.strip()
+    return Pair(
+        id=hashlib.sha256(f"{source}\t{target}".encode()).hexdigest()[:24],
+        source=source,
+        target=target,
+        group=" ".join(own),
+        length=len(own),
+        longest=max(len(own), len(other)),
+        published=published,
+    )
+
+
+def _from_hugging_face(name: str, settings: TranslationShardSettings) -> Iterator[Found]:
+    one, other = settings.languages
+    for split, table in _tables(name, settings).items():
+        for row, both in enumerate(table["translation"]):
+            where = f"{name}[{split}][{row}]"
+            source, target = (both.get(one), both.get(other)) if isinstance(both, dict) else (None, None)
+            if isinstance(source, str) and isinstance(target, str):
+                yield _found(where, source, target, split)
+            else:
+                yield f"{where}: no translation with {one!r} and {other!r}; set languages"
+
+
+def _tables(name: str, settings: TranslationShardSettings) -> dict[SplitName, Any]:
+    import datasets
+
+    try:
+        if settings.root is None:
+            opened = datasets.load_dataset(settings.hub, settings.hub_config)
+        else:
+            opened = datasets.load_from_disk(str(settings.root))
+    except Exception as error:  # the Hub's clients raise many kinds
+        if settings.root is not None:
+            raise InputError(f"{name}: not a dataset saved by save_to_disk; set root to one") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{name}: cannot be had from the Hugging Face Hub; where the network allows, load it and save_to_disk, "
+            f"then set root to that folder ({reason})"
+        ) from error
+    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
+    for split, table in tables.items():
+        if split not in SPLITS:
+            raise InputError(f"{name}: unknown split {split!r}; known are {', '.join(SPLITS)}")
+        if "translation" not in table.column_names:
+            raise InputError(f"{name}: split {split} has no column 'translation'")
+    return {split: tables[split] for split in SPLITS if split in tables}

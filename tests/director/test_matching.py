@@ -1,0 +1,53 @@
+"""Which envoys an experiment can be run with, and what is said of another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from director.matching import mismatch
+from federation.equal_code import EQUAL
+from federation.plan import load_plan
+from federation.protocol import federation_pb2 as pb
+from tests.deployment import WORDS
+
+FITTING: dict[str, Any] = {
+    "version": "1.0",
+    "code_hashes": {"keyword_spotting": "c" * 64, "sentiment": "d" * 64},
+    "dataset": "speech_commands",
+    "classes": WORDS,
+    "experiments": ["keyword_spotting"],
+}
+
+
+def test_an_envoy_that_fits(plan_file: Path) -> None:
+    assert mismatch(load_plan(plan_file), "c" * 64, "1.0", pb.Announcement(**FITTING)) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"version": "0.9"}, "runs version 0.9 of the project, the director 1.0: install the same"),
+        (
+            {"code_hashes": {"keyword_spotting": "d" * 64}},
+            "has other code of the experiment keyword_spotting (dddddddddddd) than it was submitted with (cccccccccccc): "
+            "install the same, or give it up with `fed stop tiny` and submit it again",
+        ),
+        ({"code_hashes": {"sentiment": "d" * 64}}, "has no experiment keyword_spotting"),
+        ({"dataset": "digits"}, "holds digits, the plan asks for speech_commands"),
+        ({"classes": WORDS[::-1]}, "or in another order"),
+        ({"experiments": []}, "does not permit the experiment keyword_spotting"),
+    ],
+)
+def test_what_keeps_an_envoy_away_is_said(plan_file: Path, changes: dict[str, Any], said: str) -> None:
+    reason = mismatch(load_plan(plan_file), "c" * 64, "1.0", pb.Announcement(**(FITTING | changes)))
+    assert said in str(reason)
+
+
+def test_code_that_gives_the_same_bits_counts_as_equal(plan_file: Path) -> None:
+    [(before, *_, now), *_] = EQUAL
+    told = FITTING | {"code_hashes": {"keyword_spotting": now}}
+    assert mismatch(load_plan(plan_file), before, "1.0", pb.Announcement(**told)) is None
+    assert mismatch(load_plan(plan_file), "e" * 64, "1.0", pb.Announcement(**told)) is not None

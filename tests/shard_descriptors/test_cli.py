@@ -1,0 +1,125 @@
+"""`fed data describe` and `fed data synthesise`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from federation.errors import InputError
+from shard_descriptors.cli import data
+from tests.speech_data import make_speech_folder
+
+
+@pytest.fixture(scope="session")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_speech_folder(tmp_path_factory.getbasetemp() / "speech")
+
+
+def fed_data(*words: object) -> Result:
+    return CliRunner().invoke(data, [str(word) for word in words])
+
+
+def test_describe_prints_classes_speakers_and_totals_of_every_shard(speech: Path) -> None:
+    result = fed_data("describe", "--root", speech, "--split", "speaker", "--worldsize", 3)
+    assert result.exit_code == 0, result.output
+    cells = [
+        [cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line
+    ]
+    assert ["train", "yes", "2", "2", "2", "6"] in cells
+    assert ["", "_silence_", "2", "2", "2", "6"] in cells
+    assert ["", "all samples", "24", "24", "24", "72"] in cells
+    assert ["test", "yes", "2", "2", "2", "2"] in cells  # nobody's own: the same for every shard
+    assert "all speakers" in result.output
+
+
+def test_describe_as_json(speech: Path) -> None:
+    options = [
+        "--split",
+        "speaker",
+        "--partition",
+        "speaker",
+        "--worldsize",
+        2,
+        "--classes",
+        "yes,cat",
+        "--seed",
+        1,
+    ]
+    result = fed_data("describe", "--root", speech, *options, "--json")
+    told = json.loads(result.output)
+    assert told["classes"] == ["yes", "cat"]
+    assert list(told["shards"]) == ["0", "1"]
+    assert told["shards"]["0"]["train"] == {"samples": 6, "speakers": 3, "classes": {"yes": 3, "cat": 3}}
+    assert told["total"]["train"] == {"samples": 12, "speakers": 6, "classes": {"yes": 6, "cat": 6}}
+    assert told["shards"]["0"]["fingerprint"] != told["shards"]["1"]["fingerprint"]
+
+
+def test_describe_shows_empty_shards_rather_than_stopping_at_one(speech: Path) -> None:
+    options = [
+        "--split",
+        "speaker",
+        "--partition",
+        "speaker",
+        "--worldsize",
+        7,
+        "--classes",
+        "ten_words",
+        "--json",
+    ]
+    told = json.loads(fed_data("describe", "--root", speech, *options).output)
+    assert [shard["train"]["samples"] for shard in told["shards"].values()] == [10] * 6 + [0]
+
+
+def test_describe_reads_a_federation_file(speech: Path, tmp_path: Path) -> None:
+    entry = "shard_descriptor: {{template: shard_descriptors.speech.speech_commands.SpeechCommandsShard, settings: {}}}"
+    lines = [
+        f"  {name}: {{{entry.format(f'{{root: {speech}, split: speaker, rank: {rank}, worldsize: 2}}')}}}"
+        for rank, name in enumerate(["north", "south"])
+    ]
+    file = tmp_path / "federation.yaml"
+    file.write_text("\n".join(["envoys:", *lines]))
+    told = json.loads(fed_data("describe", "--federation", file, "--json").output)
+    assert {name: shard["train"]["samples"] for name, shard in told["shards"].items()} == {
+        "north": 36,
+        "south": 36,
+    }
+    result = fed_data("describe", "--federation", file, "--seed", 3)
+    assert result.exit_code == 2
+    assert "leave out --seed" in result.output
+
+
+def test_describe_tells_wrong_settings_in_one_line(speech: Path) -> None:
+    result = fed_data("describe", "--root", speech, "--worldsize", 0)
+    assert isinstance(result.exception, InputError)
+    assert "worldsize: must be greater than or equal to 1" in str(result.exception)
+    assert result.exception.exit_code == 3
+
+
+def test_synthesise_writes_a_folder_that_describe_reads(tmp_path: Path) -> None:
+    target = tmp_path / "speech"
+    options = ["--speakers", 5, "--takes", 1, "--seed", 2, "--words", "yes,no,cat", "--background-seconds", 2]
+    result = fed_data("synthesise", "-o", target, *options)
+    assert result.exit_code == 0, result.output
+    assert result.output == f"{target}: 15 clips of 5 speakers\n"
+    told = json.loads(
+        fed_data("describe", "--root", target, "--split", "speaker", "--classes", "yes,no", "--json").output
+    )
+    assert told["total"]["train"]["speakers"] == 3
+
+    again = fed_data("synthesise", "-o", target, *options)
+    assert again.output.endswith("there already\n")
+    other = fed_data("synthesise", "-o", target, *options, "--seed", 3)
+    assert isinstance(other.exception, InputError)
+    assert fed_data("synthesise", "-o", target, *options, "--seed", 3, "--force", "--quiet").output == ""
+
+
+def test_the_commands_import_light() -> None:
+    heavy = {"torch", "numpy", "scipy", "rich", "pydantic", "datasets"}
+    code = f"import sys, shard_descriptors.cli; print(sorted({heavy} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert told.stdout.strip() == "[]"

@@ -1,0 +1,171 @@
+"""The commands of a workspace that talk to a director: who is online, and experiments from submission to model."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from workspace.commands.common import be_quiet, json_option, print_table, quiet_option, with_plan
+
+if TYPE_CHECKING:
+    from workspace.client import Federation
+
+
+def connected(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command its connection to the director."""
+
+    @click.option("-c", "--config", envvar="FED_WORKSPACE", help="workspace_config.yaml of another folder.")
+    @click.option("--director", envvar="FED_DIRECTOR", metavar="HOST:PORT", help="Instead of the config's.")
+    @click.option(
+        "--certificates", envvar="FED_CERTIFICATES", type=click.Path(path_type=Path), help="Likewise."
+    )
+    @click.option(
+        "--name", "member", envvar="FED_NAME", help="This workspace's name in its certificate; likewise."
+    )
+    @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
+    @functools.wraps(command)
+    def wrapped(
+        config: str | None,
+        director: str | None,
+        certificates: Path | None,
+        member: str | None,
+        insecure: bool,
+        **arguments: Any,
+    ) -> Any:
+        from workspace.config import connect
+
+        found = connect(config, insecure, director=director, certificates=certificates, name=member)
+        with found as federation:
+            return command(federation, **arguments)
+
+    return wrapped
+
+
+@click.command()
+@connected
+@json_option
+def envoys(federation: Federation, as_json: bool) -> None:
+    """List the envoys that are online."""
+    found = federation.envoys()
+    if as_json:
+        click.echo(json.dumps([asdict(e) for e in found], indent=2))
+        return
+    rows = [
+        [
+            e.name,
+            e.dataset,
+            f"{len(e.classes)}",
+            "/".join(str(e.samples.get(split, 0)) for split in ("train", "validation", "test")),
+            ", ".join(f"{d['name']} ({d['model']}, {d['memory'] / 2**30:.0f} GiB)" for d in e.devices),
+            ", ".join(e.experiments) or "-",
+        ]
+        for e in found
+    ]
+    print_table(["envoy", "dataset", "classes", "train/validation/test", "devices", "works on"], rows)
+
+
+@click.command("list")
+@connected
+@json_option
+def list_experiments(federation: Federation, as_json: bool) -> None:
+    """List the director's experiments."""
+    found = federation.experiments()
+    if as_json:
+        click.echo(json.dumps([asdict(e) for e in found], indent=2))
+        return
+    rows = [
+        [
+            e.name,
+            e.state,
+            f"{e.round}/{e.rounds}",
+            "-" if e.best_score is None else f"{e.best_score:.4f} (round {e.best_round})",
+            ", ".join(e.cohort) or "-",
+            e.reason or "-",
+        ]
+        for e in found
+    ]
+    print_table(["experiment", "state", "round", "best", "envoys", "why"], rows)
+
+
+@click.command()
+@with_plan
+@click.option("--as", "name", help="The experiment's name; by default the plan's.")
+@click.option("--watch", "follow", is_flag=True, help="Wait until it has ended.")
+@quiet_option
+@json_option
+@connected
+def submit(
+    federation: Federation,
+    plan: str,
+    overrides: tuple[str, ...],
+    name: str | None,
+    follow: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Submit a plan; prints the experiment's name."""
+    be_quiet(quiet)
+    experiment = federation.submit(plan, overrides, name)
+    if follow:
+        experiment.watch(show=not quiet)
+    click.echo(json.dumps(asdict(experiment.info()), indent=2) if as_json else experiment.name)
+
+
+@click.command()
+@click.argument("experiment")
+@quiet_option
+@json_option
+@connected
+def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -> None:
+    """Follow an experiment until it has ended; with --json every event from the first, one a line."""
+    found = federation.experiment(experiment)
+    if as_json:
+        for event in found.events(follow=True):
+            click.echo(json.dumps(asdict(event)))
+        return
+    info = found.watch(show=not quiet)
+    click.echo(f"{info.name}: {info.state} after {info.rounds} rounds, {info.exchanged_sha256}")
+
+
+@click.command()
+@click.argument("experiment")
+@json_option
+@connected
+def stop(federation: Federation, experiment: str, as_json: bool) -> None:
+    """Stop an experiment; what it has reached is kept."""
+    info = federation.experiment(experiment).stop()
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: {info.state}")
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--which", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@connected
+def model(federation: Federation, experiment: str, output: Path, which: str) -> None:
+    """Write an experiment's model as a Hugging Face folder."""
+    be_quiet(True)
+    federation.experiment(experiment).model(output, which)
+    click.echo(str(output))
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--envoy", help="Only what concerns one envoy.")
+@click.option("--follow", is_flag=True, help="Go on until the experiment has ended.")
+@json_option
+@connected
+def logs(federation: Federation, experiment: str, envoy: str | None, follow: bool, as_json: bool) -> None:
+    """Print what has happened in an experiment, failures with their tracebacks."""
+    from workspace.commands.event_lines import event_lines
+
+    for event in federation.experiment(experiment).events(follow=follow):
+        if envoy is not None and event.body.get("envoy") != envoy:
+            continue
+        click.echo(json.dumps(asdict(event)) if as_json else "\n".join(event_lines(event)))

@@ -1,0 +1,5 @@
+"""``python -m workspace.demo``."""
+
+from workspace.demo.run import main
+
+main()

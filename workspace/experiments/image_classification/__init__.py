@@ -1,0 +1,12 @@
+"""Images into classes: residual networks, fine-tuned by several strategies."""
+
+from __future__ import annotations
+
+from federation.experiments import Experiment
+from workspace.experiments.image_classification.settings import ImageClassificationSettings
+
+EXPERIMENT = Experiment(
+    ImageClassificationSettings,
+    "workspace.experiments.image_classification.recipe:ImageClassification",
+    ("ResNetForImageClassification",),
+)
