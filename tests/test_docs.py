@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -15,7 +16,7 @@ from click.testing import CliRunner
 
 from director.config import DirectorConfig
 from envoy.config import EnvoyConfig
-from federation import errors, settings
+from federation import document, errors, settings
 from federation.federation_file import load_federation
 from federation.main import INTERRUPTED, fed
 from federation.plan import PlanDocument, load_plan
@@ -103,6 +104,20 @@ def test_the_page_of_plans_names_every_template_that_a_plan_may() -> None:
     for name, template in known_templates().items():
         if template.kind != "shard_descriptor":
             assert name in page("plans.md") or f"`{name.rpartition('.')[2]}`" in page("plans.md"), name
+
+
+def test_the_short_plan_on_the_page_is_the_long_one_beside_it(tmp_path: Path) -> None:
+    short, written_out, *_ = fenced(page("plans.md"), "yaml")
+    (tmp_path / "plan.yaml").write_text(short)
+    plan = load_plan(tmp_path / "plan.yaml")
+
+    def holds(whole: Any, part: Any) -> bool:
+        if isinstance(part, dict):
+            return all(key in whole and holds(whole[key], part[key]) for key in part)
+        return bool(whole == part)
+
+    assert holds(plan.config, document.parse(written_out, "plans.md").value)
+    assert not holds(plan.config, {"collaborator": {"template": "another"}})
 
 
 def test_examples_of_files_are_sound(tmp_path: Path) -> None:
