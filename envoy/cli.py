@@ -26,9 +26,11 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     from envoy.config import EnvoyConfig
     from envoy.devices import find_devices
     from federation import logs, schema
+    from federation.templates import say_earlier_names
 
     config = schema.load(path, EnvoyConfig, overrides)
     logs.configure(config.log_level, file=config.state / config.name / "envoy.log")
+    say_earlier_names()
     agent = Agent(config, find_devices(config.devices), insecure)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())

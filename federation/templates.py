@@ -137,15 +137,25 @@ def package_of(name: str) -> tuple[str, str]:
     return package, version(package)
 
 
+_met: dict[str, str] = {}
+
+
 def present_name(name: str) -> str:
     """Return the dotted name that a template has now; the log says once which one an earlier name stands for."""
     present = tables().aliases.get(name)
     if present is None:
         return name
-    _say_once(name, present)
+    if name not in _met:
+        _met[name] = present
+        _say(name, present)
     return present
 
 
-@cache
-def _say_once(earlier: str, present: str) -> None:
+def say_earlier_names() -> None:
+    """Say in the log which earlier names were met so far: a service's log opens after its config was read."""
+    for name, present in _met.items():
+        _say(name, present)
+
+
+def _say(earlier: str, present: str) -> None:
     logger.warning("%s is called %s now; the earlier name goes on working", earlier, present)

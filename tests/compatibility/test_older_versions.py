@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,9 +25,10 @@ from federation.equal_code import EQUAL, VERSION, is_equal
 from federation.federation_file import load_federation, open_shard
 from federation.plan import load_plan
 from federation.protocol import federation_pb2 as pb
+from tests.checkout import ROOT
 from tests.compatibility.recording import Call, call_from_json
 from tests.compatibility.write import EXPERIMENTS, make_data
-from tests.deployment import Deployment
+from tests.deployment import Deployment, Service
 from workspace.client import Experiment
 from workspace.config import WorkspaceConfig
 from workspace.model_evaluation import evaluate_model
@@ -44,6 +45,30 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
 
 def facts(written: Path) -> dict[str, Any]:
     return dict(json.loads((written / "facts.json").read_text()))
+
+
+@pytest.fixture
+def deployment_of_then(written: Path, tmp_path: Path) -> Iterator[Deployment]:
+    """A director that has a state folder of then, and the data of its envoys."""
+    shutil.copytree(written / "state", tmp_path / "state")
+    make_data("keyword_spotting", tmp_path)
+    with Deployment(tmp_path) as deployment:
+        deployment.start_director(
+            **yaml.safe_load((written / "configs" / "director_config.yaml").read_text())
+        )
+        yield deployment
+
+
+def start_envoys(
+    written: Path, deployment: Deployment, env: Mapping[str, str] | None = None
+) -> list[Service]:
+    """Start the envoys of then, by their configs of then."""
+    started = []
+    for name in ("north", "south"):
+        shard = yaml.safe_load((written / "configs" / f"{name}.yaml").read_text())["shard_descriptor"]
+        shard["settings"]["root"] = str(deployment.folder / shard["settings"]["root"])
+        started.append(deployment.start_envoy(name, shard, env=env))
+    return started
 
 
 def at_work(written: Path, experiment: str, folder: Path) -> Path:
@@ -103,7 +128,7 @@ def test_the_log_says_once_what_a_template_of_then_is_called_now(
 ) -> None:
     from federation import templates
 
-    templates._say_once.cache_clear()
+    templates._met.clear()
     here = at_work(written, "sentiment", tmp_path)
     written_as = yaml.safe_load((here / "federation.yaml").read_text())["envoys"]["north"]
     was = written_as["shard_descriptor"]["template"]
@@ -125,34 +150,45 @@ def test_configs_of_then_are_sound(written: Path, tmp_path: Path) -> None:
 
 
 @VERSIONS
-def test_a_state_folder_of_then_is_gone_on_with(written: Path, tmp_path: Path, tmp_path_factory: Any) -> None:
+def test_a_state_folder_of_then_is_gone_on_with(
+    written: Path, deployment_of_then: Deployment, tmp_path_factory: Any
+) -> None:
     """One experiment was finished, one ran and had results of its open round, one was queued when its director was killed."""
-    shutil.copytree(written / "state", tmp_path / "state")
-    configs = written / "configs"
     known = facts(written)["state"]
-    make_data("keyword_spotting", tmp_path)
-    with Deployment(tmp_path) as deployment:
-        deployment.start_director(**yaml.safe_load((configs / "director_config.yaml").read_text()))
-        with deployment.federation() as federation:
-            first, second, third = (federation.experiment(name) for name in ("first", "second", "third"))
-            states = [experiment.info().state for experiment in (first, second, third)]
-            assert states == ["finished", "running", "queued"]
-            assert first.info().exchanged_sha256 == known["exchanged_sha256"]
-            first.model(tmp_path / "model")
-            assert [event.id for event in first.events()] == list(range(1, 1 + len([*first.events()])))
-            for name in ("north", "south"):
-                shard = yaml.safe_load((configs / f"{name}.yaml").read_text())["shard_descriptor"]
-                shard["settings"]["root"] = str(tmp_path / shard["settings"]["root"])
-                deployment.start_envoy(name, shard)
-            if not is_equal(facts(written)["code_hash"], code_hash("keyword_spotting")):
-                assert_they_wait(second, third)
-                return
-            ended = [experiment.watch(show=False) for experiment in (second, third)]
-        assert [info.state for info in ended] == ["finished", "finished"]
-        if same_bits_here(written, tmp_path_factory.mktemp("again")):
-            assert {info.exchanged_sha256 for info in ended} == {known["exchanged_sha256"]}, (
-                "as if nothing had been"
-            )
+    with deployment_of_then.federation() as federation:
+        first, second, third = (federation.experiment(name) for name in ("first", "second", "third"))
+        states = [experiment.info().state for experiment in (first, second, third)]
+        assert states == ["finished", "running", "queued"]
+        assert first.info().exchanged_sha256 == known["exchanged_sha256"]
+        first.model(deployment_of_then.folder / "model")
+        assert [event.id for event in first.events()] == list(range(1, 1 + len([*first.events()])))
+        envoys = start_envoys(written, deployment_of_then)
+        if not is_equal(facts(written)["code_hash"], code_hash("keyword_spotting")):
+            assert_they_wait(second, third)
+            return
+        ended = [experiment.watch(show=False) for experiment in (second, third)]
+    assert [info.state for info in ended] == ["finished", "finished"]
+    if same_bits_here(written, tmp_path_factory.mktemp("again")):
+        assert {info.exchanged_sha256 for info in ended} == {known["exchanged_sha256"]}, (
+            "as if nothing had been"
+        )
+    assert all(envoy.count(r"is called .* now") <= 1 for envoy in envoys), "an earlier name is told once"
+
+
+@VERSIONS
+def test_with_code_that_does_not_count_as_equal_they_wait(
+    written: Path, deployment_of_then: Deployment, tmp_path: Path
+) -> None:
+    later = tmp_path / "later"
+    for package in ("federation", "envoy", "workspace", "shard_descriptors"):
+        shutil.copytree(ROOT / package, later / package, ignore=shutil.ignore_patterns("__pycache__"))
+    with (later / "workspace" / "learning" / "training.py").open("a") as file:
+        file.write("# another way to train\n")
+    start_envoys(written, deployment_of_then, env={"PYTHONPATH": str(later)})
+    with deployment_of_then.federation() as federation:
+        experiments = [federation.experiment(name) for name in ("second", "third")]
+        assert_they_wait(*experiments)
+        assert [experiment.stop().state for experiment in experiments] == ["stopped", "stopped"]
 
 
 def assert_they_wait(*experiments: Experiment) -> None:
