@@ -33,8 +33,9 @@ import numpy as np
 
 from envoy.client import GrpcAggregatorClient
 from federation.certificates import make_authority, make_member
+from federation.code import code_hash, project_version
 from federation.identity import Credentials
-from federation.plan import environment, plan_from_json
+from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.statistics import classification
@@ -42,6 +43,7 @@ from federation.tensors import Tensors, chunks, digest
 from workspace.client import Experiment, Federation
 
 ENVOYS = ("north", "south")
+EXPERIMENT = "keyword_spotting"
 CLASSES = ["a", "b"]
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)]
 DEADLINE = 600.0
@@ -126,13 +128,12 @@ def time_rounds(folder: Path, tensors: Tensors, rounds: int) -> tuple[list[float
 
 def submit(federation: Federation, tensors: Tensors, rounds: int) -> Experiment:
     """Hand in a plan with any tensors, as `Federation.submit` does it with those of a plan's model."""
-    known = environment()
     submission = pb.Submission(
         name="overhead",
         id=uuid.uuid4().hex,
         plan=json.dumps(make_plan(rounds)),
-        version=known.version,
-        code_hash=known.code_hash,
+        version=project_version(),
+        code_hash=code_hash(EXPERIMENT),
         blob=pb.Blob(sha256=digest(tensors), size=sum(len(piece) for piece in chunks(tensors))),
     )
 
@@ -147,23 +148,10 @@ def submit(federation: Federation, tensors: Tensors, rounds: int) -> Experiment:
 
 def make_plan(rounds: int) -> dict[str, Any]:
     """Make a plan that only trains; its task runner is never built."""
-    groups = [{"name": "all", "percentage": 1.0, "tasks": ["train"]}]
     return {
-        "aggregator": {
-            "template": "federation.engine.aggregator.Aggregator",
-            "settings": {"rounds_to_train": rounds},
-        },
-        "collaborator": {"template": "federation.engine.collaborator.Collaborator"},
-        "assigner": {
-            "template": "federation.engine.assigner.CohortAssigner",
-            "settings": {"task_groups": groups},
-        },
+        "aggregator": {"settings": {"rounds_to_train": rounds}},
         "tasks": {"train": {"function": "train_task"}},
-        "data_loader": {"template": "workspace.learning.data_loader.ShardDataLoader"},
-        "task_runner": {
-            "template": "workspace.learning.task_runner.FineTuning",
-            "settings": {"experiment": "keyword_spotting"},
-        },
+        "task_runner": {"settings": {"experiment": EXPERIMENT}},
         "federation": {"settings": {"envoys": len(ENVOYS), "dataset": "none", "classes": CLASSES}},
     }
 
@@ -172,13 +160,12 @@ def collaborate(folder: Path, name: str, address: str, tensors: Sequence[str]) -
     """Be an envoy: announce, wait for the order, run the collaborator with a task runner that learns nothing."""
     from federation.engine.collaborator import Collaborator
 
-    known = environment()
     announcement = pb.Announcement(
-        version=known.version,
-        code_hash=known.code_hash,
+        version=project_version(),
         dataset="none",
         classes=CLASSES,
-        experiments=["keyword_spotting"],
+        experiments=[EXPERIMENT],
+        code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
     )
     with Credentials(folder, name).channel(address, OPTIONS) as channel:
         orders = rpc.DirectorStub(channel).Connect(announcement)

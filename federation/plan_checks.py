@@ -8,7 +8,7 @@ from typing import Any, Literal
 from federation import document, schema
 from federation.document import Document, Problem, nearest, shown
 from federation.errors import InputError
-from federation.experiments import NAME, Experiment, experiment_named, usable_experiments
+from federation.experiments import NAME, Experiment, experiment_named
 from federation.statistics import kind_named
 
 Checking = Literal["checked", "checked_if_known", "opaque"]
@@ -116,6 +116,11 @@ def experiment_to_check(name: str, checking: Checking) -> Experiment | None:
     InputError
         If it must be checked, and cannot be used here.
     """
-    if checking == "checked":
+    if checking == "opaque":
+        return None
+    try:
         return experiment_named(name)
-    return usable_experiments().get(name) if checking == "checked_if_known" else None
+    except InputError:
+        if checking == "checked":
+            raise
+        return None

@@ -6,12 +6,14 @@ Filled in before a plan is checked, so that the short form and OpenFL's full one
 from __future__ import annotations
 
 import copy
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from federation import document
 from federation.document import Document, shown
-from federation.experiments import usable_experiments
+from federation.errors import InputError
+from federation.experiments import experiment_named
 from federation.plan_checks import SETTINGS
 
 FILE = "_file"
@@ -59,8 +61,9 @@ def assign_all_tasks(content: Document) -> None:
 def fill_metrics(content: Document) -> None:
     """Take the kind of metrics from the experiment, where the plan names none and the experiment is installed."""
     settings, name = content.get("federation", "settings"), content.get(*SETTINGS, "experiment")
-    if isinstance(settings, dict) and isinstance(name, str) and name in usable_experiments():
-        settings.setdefault("metrics", usable_experiments()[name].statistics)
+    if isinstance(settings, dict) and "metrics" not in settings and isinstance(name, str):
+        with suppress(InputError):  # said where the experiment is checked
+            settings["metrics"] = experiment_named(name).statistics
 
 
 def read_files(content: Document, folder: Path) -> None:
