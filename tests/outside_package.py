@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,9 @@ def install(source: Path, target: Path) -> Path:
     """Install a package with pip into a folder of its own; nothing is fetched."""
     options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(target)]
     command = [sys.executable, "-m", "pip", "install", *options, str(source)]
-    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL)
+    # Some libraries set this where they are imported; Python 3.12 has no distutils of its own to fall back on.
+    env = {name: value for name, value in os.environ.items() if name != "SETUPTOOLS_USE_DISTUTILS"}
+    subprocess.run(command, check=True, timeout=300, stdout=subprocess.DEVNULL, env=env)
     return target
 
 
