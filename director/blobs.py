@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from federation.errors import Refused
+from federation.errors import Refused, Unreachable
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -57,15 +57,25 @@ class BlobStore:
         Raises
         ------
         Refused
-            If more or fewer bytes arrive than announced, or others.
+            If more bytes arrive than announced, or others.
+        Unreachable
+            If fewer arrive: what broke off is nobody's misbehaviour.
         """
         self.path(sha256)
         found, length = self._write(_limited(pieces, size), expected=sha256)
+        if length < size:
+            raise Unreachable(f"{length} of {size} bytes arrived; send them again")
         if length != size or found != sha256:
             raise Refused(
                 f"{length} bytes with SHA-256 {found[:12]} arrived, {size} with {sha256[:12]} were announced"
             )
         return found
+
+    def adopt(self, path: Path, sha256: str) -> str:
+        """Take over a file of the same file system, which is whole and on disk, and whose SHA-256 was computed."""
+        path.replace(self.path(sha256))
+        self._sync_folder()
+        return sha256
 
     def open(self, sha256: str) -> Tensors:
         """Map a blob's tensors into memory."""

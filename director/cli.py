@@ -20,8 +20,6 @@ def director() -> None:
 @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
 def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     """Start a director and keep it running until SIGTERM or Ctrl-C."""
-    import signal
-
     from director.config import DirectorConfig
     from director.server import Director
     from federation import logs, schema
@@ -30,8 +28,4 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     config = schema.load(path, DirectorConfig, overrides)
     logs.configure(config.log_level, file=config.state / "director.log")
     with refusals_in_words():
-        running = Director(config, insecure)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: running.stop())
-        running.start()
-        running.wait()
+        Director(config, insecure).run()

@@ -7,19 +7,21 @@ round.
 from __future__ import annotations
 
 import logging
-import queue
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from openfl.callbacks import LambdaCallback
 
+from director.bell import Bell
 from director.blobs import BlobStore
 from director.journal import EventRow, ExperimentRow, Journal
 from director.matching import mismatch
 from director.record import JournalRecord, discard_unreferenced
+from director.uploads import Uploads
 from federation.document import Problems
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import build_aggregator
@@ -35,6 +37,21 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 ENDED = ("finished", "failed", "stopped")
 
 
+class Orders(Protocol):
+    """Where an envoy's orders are put."""
+
+    def put(self, order: pb.Order | None, /) -> None:
+        """Send an order; may be called from any thread."""
+
+
+@dataclass(frozen=True)
+class Happened:
+    """Events of an experiment, oldest first, and whether no more will come."""
+
+    events: Sequence[EventRow]
+    ended: bool
+
+
 @dataclass(eq=False)
 class OnlineEnvoy:
     """An envoy with an open connection; ``orders`` are sent to it, None ends the connection."""
@@ -42,7 +59,7 @@ class OnlineEnvoy:
     name: str
     announcement: pb.Announcement
     since: float
-    orders: queue.SimpleQueue[pb.Order | None] = field(default_factory=queue.SimpleQueue)
+    orders: Orders
 
     @property
     def slots(self) -> int:
@@ -55,7 +72,7 @@ class Experiments:
 
     Parameters
     ----------
-    journal, blobs
+    journal, blobs, uploads
         The durable state.
     version
         Of this project, as installed at the director.
@@ -63,28 +80,32 @@ class Experiments:
         The largest initial model that is accepted.
     """
 
-    def __init__(self, journal: Journal, blobs: BlobStore, version: str, max_model_bytes: int) -> None:
+    def __init__(
+        self, journal: Journal, blobs: BlobStore, uploads: Uploads, version: str, max_model_bytes: int
+    ) -> None:
         self._journal = journal
         self._blobs = blobs
+        self._uploads = uploads
         self._version = version
         self._max_model_bytes = max_model_bytes
         self._lock = threading.RLock()
         self._live: dict[str, Aggregator] = {}
         self._envoys: dict[str, OnlineEnvoy] = {}
-        self._news = threading.Condition()
-        self._news_count = 0
+        self.news = Bell()
+        self.turned = Bell()
         self._closing = False
         # What a crash left behind between a write to the store and the journal.
         self.discard(*blobs.names())
-        for row in journal.experiments():
-            if row.state == "running":
-                self._resume(row)
+        running = [row for row in journal.experiments() if row.state == "running"]
+        uploads.keep(row.name for row in running)
+        for row in running:
+            self._resume(row)
 
     # Envoys.
 
-    def connect(self, name: str, announcement: pb.Announcement) -> OnlineEnvoy:
+    def connect(self, name: str, announcement: pb.Announcement, orders: Orders) -> OnlineEnvoy:
         """Take note of an envoy that is there; a new connection of the same name replaces the old one."""
-        envoy = OnlineEnvoy(name, announcement, time.time())
+        envoy = OnlineEnvoy(name, announcement, time.time(), orders)
         envoy.orders.put(pb.Order(connected=pb.Empty()))
         with self._lock:
             if name in self._envoys:
@@ -208,26 +229,11 @@ class Experiments:
             aggregator.stop()
         return self._row(name)
 
-    def events(self, name: str, after: int, watching: Callable[[], bool]) -> Iterator[EventRow]:
-        """Yield the events of an experiment after one; goes on until it has ended, or while ``watching``.
-
-        Whoever ends a watch calls `notify`, so that the waiting ends too.
-        """
-        self._row(name)
-        while True:
-            with self._news:
-                seen = self._news_count
-            ended = self._row(name).state in ENDED
-            rows = self._journal.events(name, after)
-            yield from rows
-            after = rows[-1].id if rows else after
-            if rows:
-                continue
-            with self._news:
-                while self._news_count == seen and not ended and not self._closing and watching():
-                    self._news.wait()
-                if ended or self._closing or not watching():
-                    return
+    def events_after(self, name: str, after: int) -> Happened:
+        """Return the events of an experiment after one, and whether it has ended and these are the last."""
+        # Asked before the events are read: what ends it is an event, too.
+        ended = self._row(name).state in ENDED
+        return Happened(self._journal.events(name, after), ended)
 
     def schedule(self) -> None:
         """Start what can be started: oldest first, past those that still wait for envoys."""
@@ -251,6 +257,7 @@ class Experiments:
             aggregators = list(self._live.values())
         for aggregator in aggregators:
             aggregator.interrupt()
+        self.turned.ring()
         self.notify()
 
     def _try_start(self, row: ExperimentRow) -> None:
@@ -316,12 +323,13 @@ class Experiments:
                 plan,
                 row.cohort,
                 self._blobs.open(row.model),
-                JournalRecord(name, self._journal, self._blobs, self.notify),
+                JournalRecord(name, self._journal, self._blobs, self._uploads, self.notify),
                 round_number=row.round,
                 best=best,
                 resumed=resumed,
                 callbacks=[LambdaCallback(on_experiment_end=lambda logs=None: self._ended(name))],
             )
+            self._live[name].on_turn = self.turned.ring
         except Exception as error:
             logger.exception("experiment %s cannot be opened", name)
             self._end(name, "failed", f"its aggregator cannot be built: {error}")
@@ -347,6 +355,7 @@ class Experiments:
             self._journal.add_event(name, state, {"reason": reason})
             uploads = self._journal.clear_results(name)
         self.discard(*uploads)
+        self._uploads.drop(name)
         self._tell_the_end(self._row(name))
 
     def _tell_the_end(self, row: ExperimentRow) -> None:
@@ -385,9 +394,7 @@ class Experiments:
 
     def notify(self) -> None:
         """Let everybody who watches events look again."""
-        with self._news:
-            self._news_count += 1
-            self._news.notify_all()
+        self.news.ring()
 
 
 def _plan_of(row: ExperimentRow) -> CheckedPlan:

@@ -8,6 +8,7 @@ from typing import Any
 
 from director.blobs import BlobStore
 from director.journal import Journal, ResultRow
+from director.uploads import Uploads
 from federation.engine.results import ClosedRound, TaskResult
 from federation.tensors import Tensors, pack
 
@@ -19,18 +20,24 @@ class JournalRecord:
     ----------
     experiment
         Its name.
-    journal, blobs
+    journal, blobs, uploads
         The director's.
     notify
         Called after each write, so that watchers look again.
     """
 
     def __init__(
-        self, experiment: str, journal: Journal, blobs: BlobStore, notify: Callable[[], None]
+        self,
+        experiment: str,
+        journal: Journal,
+        blobs: BlobStore,
+        uploads: Uploads,
+        notify: Callable[[], None],
     ) -> None:
         self._experiment = experiment
         self._journal = journal
         self._blobs = blobs
+        self._uploads = uploads
         self._notify = notify
 
     def result(self, result: TaskResult) -> None:
@@ -86,6 +93,7 @@ class JournalRecord:
                 self._journal.add_event(self._experiment, "finished", {"reason": ""})
             uploads = self._journal.clear_results(self._experiment)
         discard_unreferenced(self._journal, self._blobs, [*uploads, row.model, row.best_model])
+        self._uploads.drop(self._experiment)
         self._notify()
         return self._blobs.open(model)
 
@@ -95,6 +103,8 @@ class JournalRecord:
             if "cohort" in body:
                 self._journal.update_experiment(self._experiment, cohort=body["cohort"])
             self._journal.add_event(self._experiment, kind, body)
+        if kind == "envoy_failed":
+            self._uploads.drop(self._experiment, body["envoy"])
         self._notify()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import logging
-import threading
+import resource
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from typing import IO
 
@@ -15,6 +17,7 @@ from director.config import DirectorConfig
 from director.experiments import Experiments
 from director.journal import Journal
 from director.service import DirectorService
+from director.uploads import Uploads
 from federation.code import project_version
 from federation.errors import InputError
 from federation.identity import Credentials, listen
@@ -23,6 +26,7 @@ from federation.protocol import federation_pb2_grpc as rpc
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
+BRIEF_THREADS = 8
 OPTIONS = [
     # Two directors must never share a port unnoticed.
     ("grpc.so_reuseport", 0),
@@ -35,7 +39,7 @@ OPTIONS = [
 
 
 class Director:
-    """A running director.
+    """A director and its state folder.
 
     Parameters
     ----------
@@ -47,45 +51,66 @@ class Director:
     Raises
     ------
     InputError
-        If the address is taken or not loopback where it must be, another director uses the state folder, or certificates are
-        not there.
+        If another director uses the state folder, or certificates are not there.
     """
 
     def __init__(self, config: DirectorConfig, insecure: bool = False) -> None:
-        credentials = None if insecure else Credentials(config.certificates, config.name)
+        self._config = config
+        self._credentials = None if insecure else Credentials(config.certificates, config.name)
         config.state.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(config)
         self._journal = Journal(config.state / "journal.sqlite")
-        blobs = BlobStore(config.state / "blobs")
-        self._experiments = Experiments(
-            self._journal, blobs, project_version(), int(config.max_model_gib * (1 << 30))
+        self._blobs = BlobStore(config.state / "blobs")
+        self._uploads = Uploads(config.state / "uploads", self._blobs)
+        most = int(config.max_model_gib * (1 << 30))
+        self._experiments = Experiments(self._journal, self._blobs, self._uploads, project_version(), most)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT; the address is written to the state folder.
+
+        Raises
+        ------
+        InputError
+            If the address is taken, or is not loopback where it must be.
+        """
+        _raise_descriptor_limit()
+        try:
+            asyncio.run(self._serve())
+        finally:
+            self._journal.close()
+            self._lock_file.close()
+
+    async def _serve(self) -> None:
+        transfers = ThreadPoolExecutor(self._config.threads, "transfer")
+        service = DirectorService(
+            self._experiments, self._blobs, self._uploads, ThreadPoolExecutor(BRIEF_THREADS, "brief")
         )
-        self._server = grpc.server(ThreadPoolExecutor(config.threads, "call"), options=OPTIONS)
-        rpc.add_DirectorServicer_to_server(DirectorService(self._experiments, blobs), self._server)
-        port = listen(self._server, config.listen, credentials)
-        self.address = f"{config.listen.rpartition(':')[0]}:{port}"
-        self._address_file = config.state / "address"
-        self._stopped = threading.Event()
-
-    def start(self) -> None:
-        """Accept calls; the address is written to the state folder."""
-        self._server.start()
-        self._address_file.write_text(self.address + "\n")
-        logger.info("director listening on %s", self.address)
-
-    def wait(self) -> None:
-        """Return when the director has been stopped."""
-        self._stopped.wait()
-        self._experiments.close()
-        self._server.stop(GRACE_SECONDS).wait()
-        self._address_file.unlink(missing_ok=True)
-        self._journal.close()
-        self._lock_file.close()
+        server = grpc.aio.server(migration_thread_pool=transfers, options=OPTIONS)
+        rpc.add_DirectorServicer_to_server(service, server)
+        port = listen(server, self._config.listen, self._credentials)
+        stopped = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Not signal.signal: its handler would run in the middle of whatever the main thread does, locks held.
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        await server.start()
+        address_file = self._config.state / "address"
+        address_file.write_text(f"{self._config.listen.rpartition(':')[0]}:{port}\n")
+        logger.info("director listening on %s", address_file.read_text().strip())
+        await stopped.wait()
+        logger.info("director is stopping")
+        service.close()
+        await server.stop(GRACE_SECONDS)
+        address_file.unlink(missing_ok=True)
+        service.pool.shutdown()
         logger.info("director has stopped")
 
-    def stop(self) -> None:
-        """Ask the director to end; may be called from a signal handler."""
-        self._stopped.set()
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many connections as the system lets us have: each takes a descriptor."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    logger.info("up to %d files and connections at once", hard)
 
 
 def _lock(config: DirectorConfig) -> IO[str]:

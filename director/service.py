@@ -1,30 +1,31 @@
-"""The director's gRPC face: who may call what, and how answers are streamed.
+"""The director's gRPC face: who may call what, and how answers are made.
 
 One port serves envoys and workspaces. A caller's name and role are those of its certificate; both are checked before the
-first byte of a payload is read.
+first byte of a payload is read. Calls that wait are coroutines; all others are plain functions (`director.calls`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
-import grpc
-
+from director.bell import Mailbox
 from director.blobs import BlobStore
+from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
 from director.experiments import Experiments
 from director.journal import ExperimentRow
+from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
 from federation.engine.client import StaleRound
 from federation.engine.results import TaskOutput
-from federation.errors import InputError, Refused
-from federation.identity import require_role
+from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import EXPERIMENT_KEY, answering, streaming
 from federation.tensors import unpack
 
 logger = logging.getLogger(__name__)
@@ -32,56 +33,87 @@ logger = logging.getLogger(__name__)
 MAX_STATISTICS_BYTES = 16 << 20
 MAX_TEXT = 64 << 10
 HEADER_ROOM = 64 << 20
+LONGEST_WAIT = 60.0
 
 
 class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
-    """Answers envoys and workspaces; all state is in `Experiments`."""
+    """Answers envoys and workspaces; all state is in `Experiments`.
 
-    def __init__(self, experiments: Experiments, blobs: BlobStore) -> None:
+    Parameters
+    ----------
+    experiments, blobs, uploads
+        The director's.
+    pool
+        For what may block for a moment.
+    """
+
+    def __init__(
+        self, experiments: Experiments, blobs: BlobStore, uploads: Uploads, pool: ThreadPoolExecutor
+    ) -> None:
         self._experiments = experiments
         self._blobs = blobs
+        self._uploads = uploads
+        self.pool = pool
+        self._closing = False
+
+    def close(self) -> None:
+        """End every call that waits as one that cannot be answered now: whoever made it tries again."""
+        self._closing = True
+        self._experiments.close()
 
     # Envoys.
 
-    @streaming
-    def Connect(self, request: pb.Announcement, context: grpc.ServicerContext) -> Iterator[pb.Order]:  # noqa: N802
+    @waiting_stream("envoy")
+    async def Connect(self, request: pb.Announcement, caller: Caller) -> AsyncIterator[pb.Order]:  # noqa: N802
         """Keep an envoy's connection and send it work as it comes."""
-        name = require_role(context, "envoy").name
         if len(request.classes) > 10_000 or len(request.devices) > 1_000 or request.ByteSize() > 1 << 20:
             raise InputError("the announcement is too large")
-        envoy = self._experiments.connect(name, request)
-        context.add_callback(lambda: envoy.orders.put(None))
+        orders = Mailbox()
+        envoy = await in_pool(self.pool, self._experiments.connect, caller.name, request, orders)
         try:
-            while (order := envoy.orders.get()) is not None:
+            while (order := await orders.get()) is not None:
                 yield order
+            self._refuse_while_closing()
         finally:
-            self._experiments.disconnect(envoy)
+            # The call may have been cancelled: there is nothing to wait for any more.
+            self.pool.submit(self._experiments.disconnect, envoy)
 
-    @answering
-    def GetTasks(self, request: pb.TasksRequest, context: grpc.ServicerContext) -> pb.Tasks:  # noqa: N802
+    @waiting("envoy")
+    async def GetTasks(self, request: pb.TasksRequest, caller: Caller) -> pb.Tasks:  # noqa: N802
         """Answer with an envoy's tasks as soon as there are some."""
-        name = require_role(context, "envoy").name
-        aggregator = self._experiments.live(_experiment_of(context))
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + max(0.0, min(request.wait, LONGEST_WAIT))
+        with self._experiments.turned.listening() as turned:
+            while True:
+                turned.clear()
+                self._refuse_while_closing()
+                tasks = await in_pool(self.pool, self._open_tasks, caller)
+                left = deadline - loop.time()
+                if tasks is not None or left <= 0:
+                    return tasks or pb.Tasks()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(turned.wait(), left)
+
+    def _open_tasks(self, caller: Caller) -> pb.Tasks | None:
+        aggregator = self._experiments.live(caller.experiment)
         if aggregator is None:
             return pb.Tasks(quit=True)
-        tasks, round_number, _, time_to_quit = aggregator.get_tasks(
-            name, wait=max(0.0, min(request.wait, 60.0))
-        )
+        tasks, round_number, _, time_to_quit = aggregator.get_tasks(caller.name)
+        if not tasks and not time_to_quit:
+            return None
         return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit)
 
-    @streaming
-    def GetModel(self, request: pb.ModelRequest, context: grpc.ServicerContext) -> Iterator[pb.ModelChunk]:  # noqa: N802
+    @sending("envoy", "workspace")
+    def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
         """Stream the open round's model to an envoy, or the best or last model to a workspace."""
-        identity = require_role(context, "envoy", "workspace")
-        experiment = _experiment_of(context)
-        if identity.role == "envoy":
-            aggregator = self._member_of(experiment, identity.name)
+        if caller.role == "envoy":
+            aggregator = self._member_of(caller)
             with aggregator.lock:
                 aggregator.get_model(request.round)
-                row = self._experiments.experiment(experiment)
+                row = self._experiments.experiment(caller.experiment)
                 sha256, round_number = row.model, request.round
         else:
-            row = self._experiments.experiment(experiment)
+            row = self._experiments.experiment(caller.experiment)
             if request.kept not in ("best", "last"):
                 raise InputError("ask for the best or the last model")
             best = request.kept == "best" and row.best_model
@@ -97,26 +129,34 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         for piece in self._blobs.stream(sha256):
             yield pb.ModelChunk(data=piece)
 
-    @answering
-    def SendTaskResults(self, request: Iterator[pb.ResultChunk], context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802
-        """Receive a task's result; one that fails its checks is refused and reported as the envoy's failure."""
-        name = require_role(context, "envoy").name
+    @brief("envoy")
+    def OfferResult(self, request: pb.ResultInfo, caller: Caller) -> pb.Offer:  # noqa: N802
+        """Say how much of a result is here, after an upload of it that broke off."""
+        aggregator = self._member_of(caller)
+        if not aggregator.wants(caller.name, request.round, request.task):
+            return pb.Offer()  # sent once more, it gets the answer that got lost
+        return pb.Offer(have=self._uploads.have(_announced(caller, request)))
+
+    @receiving("envoy")
+    def SendTaskResults(self, requests: Iterator[pb.ResultChunk], caller: Caller) -> pb.Receipt:  # noqa: N802
+        """Receive a task's result. One that arrived whole and fails its checks is refused, and is the envoy's failure."""
         try:
-            aggregator = self._member_of(_experiment_of(context), name)
+            aggregator = self._member_of(caller)
         except StaleRound as error:
             return pb.Receipt(counted=False, reason=str(error))
-        info = next(request).info
+        if (first := next(requests, None)) is None:
+            raise Unreachable("the stream ended before it began")
+        info = first.info
         try:
+            if not aggregator.wants(caller.name, info.round, info.task):
+                return pb.Receipt(counted=False, reason="too late, or counted before")
             with self._blobs.held(info.blob.sha256):
-                output = self._receive(aggregator, info, request)
-                counted = aggregator.send_local_task_results(
-                    name, info.round, info.task, info.data_size, output
-                )
+                output = self._receive(aggregator, info, requests, caller)
+                counted = self._count(aggregator, info, output, caller)
+        except SendAgain:
+            return pb.Receipt(counted=False, again=True, reason="came out otherwise than announced")
         except (Refused, InputError) as error:
-            aggregator.fail(name, f"its result was refused: {error}")
-            raise
-        except Exception as error:
-            aggregator.abort(f"the director could not take a result: {type(error).__name__}: {error}")
+            aggregator.fail(caller.name, f"its result was refused: {error}")
             raise
         finally:
             # Refused, late, or counted and done with: the store keeps what the journal names.
@@ -124,21 +164,20 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 self._experiments.discard(info.blob.sha256)
         return pb.Receipt(counted=counted)
 
-    @answering
-    def ReportFailure(self, request: pb.Failure, context: grpc.ServicerContext) -> pb.Receipt:  # noqa: N802
+    @brief("envoy")
+    def ReportFailure(self, request: pb.Failure, caller: Caller) -> pb.Receipt:  # noqa: N802
         """Take note that an envoy cannot go on with an experiment."""
-        name = require_role(context, "envoy").name
-        aggregator = self._experiments.live(_experiment_of(context))
+        aggregator = self._experiments.live(caller.experiment)
         if aggregator is not None:
-            aggregator.fail(name, request.reason[:2000] or "no reason given", request.traceback[-MAX_TEXT:])
+            reason = request.reason[:2000] or "no reason given"
+            aggregator.fail(caller.name, reason, request.traceback[-MAX_TEXT:])
         return pb.Receipt(counted=aggregator is not None)
 
     # Workspaces.
 
-    @answering
-    def ListEnvoys(self, request: pb.Empty, context: grpc.ServicerContext) -> pb.Envoys:  # noqa: N802
+    @brief("workspace")
+    def ListEnvoys(self, request: pb.Empty, caller: Caller) -> pb.Envoys:  # noqa: N802
         """List the envoys that are online."""
-        require_role(context, "workspace")
         return pb.Envoys(
             envoys=[
                 pb.Envoy(name=e.name, announcement=e.announcement, since=e.since, experiments=work)
@@ -146,50 +185,56 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             ]
         )
 
-    @answering
-    def ListExperiments(self, request: pb.Empty, context: grpc.ServicerContext) -> pb.Experiments:  # noqa: N802
+    @brief("workspace")
+    def ListExperiments(self, request: pb.Empty, caller: Caller) -> pb.Experiments:  # noqa: N802
         """List all experiments."""
-        require_role(context, "workspace")
         return pb.Experiments(experiments=[_message(row) for row in self._experiments.experiments()])
 
-    @answering
-    def Submit(self, request: Iterator[pb.SubmitChunk], context: grpc.ServicerContext) -> pb.Experiment:  # noqa: N802
+    @receiving("workspace")
+    def Submit(self, requests: Iterator[pb.SubmitChunk], caller: Caller) -> pb.Experiment:  # noqa: N802
         """Take in a plan and its initial model."""
-        identity = require_role(context, "workspace")
-        submission = next(request).submission
-        return _message(
-            self._experiments.submit(submission, (chunk.data for chunk in request), identity.name)
-        )
+        if (first := next(requests, None)) is None:
+            raise Unreachable("the stream ended before it began")
+        pieces = (chunk.data for chunk in requests)
+        return _message(self._experiments.submit(first.submission, pieces, caller.name))
 
-    @streaming
-    def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Event]:  # noqa: N802
+    @waiting_stream("workspace")
+    async def Watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.Event]:  # noqa: N802
         """Stream an experiment's events, from the first if asked, until it has ended."""
-        require_role(context, "workspace")
-        context.add_callback(self._experiments.notify)
-        events = self._experiments.events(
-            _experiment_of(context), request.after, lambda: request.follow and context.is_active()
-        )
-        for event in events:
-            yield pb.Event(id=event.id, time=event.time, kind=event.kind, body=json.dumps(event.body))
+        after = request.after
+        with self._experiments.news.listening() as news:
+            while True:
+                news.clear()
+                self._refuse_while_closing()
+                found = await in_pool(self.pool, self._experiments.events_after, caller.experiment, after)
+                for event in found.events:
+                    after = event.id
+                    yield pb.Event(id=event.id, time=event.time, kind=event.kind, body=json.dumps(event.body))
+                if not found.events and (found.ended or not request.follow):
+                    return
+                if not found.events:
+                    await news.wait()
 
-    @answering
-    def Stop(self, request: pb.Empty, context: grpc.ServicerContext) -> pb.Experiment:  # noqa: N802
+    @brief("workspace")
+    def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
-        identity = require_role(context, "workspace")
-        name = _experiment_of(context)
-        logger.info("experiment %s: %s asks to stop it", name, identity.name)
-        return _message(self._experiments.stop(name))
+        logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
+        return _message(self._experiments.stop(caller.experiment))
 
-    def _member_of(self, experiment: str, envoy: str) -> Aggregator:
-        aggregator = self._experiments.live(experiment)
+    def _refuse_while_closing(self) -> None:
+        if self._closing:
+            raise Unreachable("the director is going down; try again when it is back")
+
+    def _member_of(self, caller: Caller) -> Aggregator:
+        aggregator = self._experiments.live(caller.experiment)
         if aggregator is None:
-            raise StaleRound(f"experiment {experiment} does not run")
-        if envoy not in aggregator.authorized_cols:
-            raise Refused(f"{envoy} is not in the cohort of experiment {experiment}")
+            raise StaleRound(f"experiment {caller.experiment} does not run")
+        if caller.name not in aggregator.authorized_cols:
+            raise Refused(f"{caller.name} is not in the cohort of experiment {caller.experiment}")
         return aggregator
 
     def _receive(
-        self, aggregator: Aggregator, info: pb.ResultInfo, chunks: Iterator[pb.ResultChunk]
+        self, aggregator: Aggregator, info: pb.ResultInfo, chunks: Iterator[pb.ResultChunk], caller: Caller
     ) -> TaskOutput:
         if len(info.statistics) > MAX_STATISTICS_BYTES:
             raise Refused("the statistics are too large")
@@ -201,13 +246,24 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             raise Refused(
                 f"an update of {info.blob.size} bytes, where the model has {aggregator.model_bytes}"
             )
-        sha256 = self._blobs.receive((chunk.data for chunk in chunks), info.blob.sha256, info.blob.size)
+        pieces = (chunk.data for chunk in chunks)
+        sha256 = self._uploads.receive(_announced(caller, info), info.offset, pieces)
         return TaskOutput(self._blobs.open(sha256), statistics, sha256)
 
+    def _count(self, aggregator: Aggregator, info: pb.ResultInfo, output: TaskOutput, caller: Caller) -> bool:
+        try:
+            return bool(
+                aggregator.send_local_task_results(caller.name, info.round, info.task, info.data_size, output)
+            )
+        except FederationError:
+            raise
+        except Exception as error:
+            aggregator.abort(f"the director could not take a result: {type(error).__name__}: {error}")
+            raise
 
-def _experiment_of(context: grpc.ServicerContext) -> str:
-    metadata: Any = dict(context.invocation_metadata())
-    return str(metadata.get(EXPERIMENT_KEY, ""))
+
+def _announced(caller: Caller, info: pb.ResultInfo) -> Announced:
+    return Announced(caller.experiment, caller.name, info.round, info.task, info.blob.size, info.blob.sha256)
 
 
 def _message(row: ExperimentRow) -> pb.Experiment:

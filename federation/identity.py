@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import grpc
 from cryptography import x509
@@ -202,7 +202,17 @@ def require_role(context: grpc.ServicerContext, *roles: str, names: Container[st
     return identity
 
 
-def listen(server: grpc.Server, address: str, credentials: Credentials | None) -> int:
+class Ports(Protocol):
+    """What binds to addresses: a gRPC server of either form."""
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials, /) -> int:
+        """Bind with certificates."""
+
+    def add_insecure_port(self, address: str, /) -> int:
+        """Bind without."""
+
+
+def listen(server: Ports, address: str, credentials: Credentials | None) -> int:
     """Bind a server, without certificates only on the loopback address.
 
     Returns

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 import grpc
 
@@ -20,6 +19,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 EXPERIMENT_KEY = "fed-experiment"
+OWN_FAULT = ("fed-fault", "director")
+"""In the trailing metadata of an answer: the director has failed, and would fail again."""
 
 _STATUS: list[tuple[type[FederationError], grpc.StatusCode]] = [
     (StaleRound, grpc.StatusCode.FAILED_PRECONDITION),
@@ -36,47 +37,11 @@ _TRANSIENT = {
 }
 
 
-def answering(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a unary handler: a `FederationError` becomes its status, anything else an internal error with a logged traceback."""
-
-    @functools.wraps(handler)
-    def wrapped(self: Any, request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            return handler(self, request, context)
-        except Exception as error:
-            _abort(context, handler.__name__, error)
-
-    return wrapped
-
-
-def streaming(handler: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-    """Wrap a handler that streams its answer, as `answering` does."""
-
-    @functools.wraps(handler)
-    def wrapped(self: Any, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        try:
-            yield from handler(self, request, context)
-        except Exception as error:
-            _abort(context, handler.__name__, error)
-
-    return wrapped
-
-
-def _abort(context: grpc.ServicerContext, what: str, error: Exception) -> NoReturn:
-    if isinstance(error, FederationError):
-        status = next(
-            (status for kind, status in _STATUS if isinstance(error, kind)), grpc.StatusCode.INTERNAL
-        )
-        logger.log(logging.DEBUG if isinstance(error, StaleRound) else logging.WARNING, "%s: %s", what, error)
-        context.abort(status, str(error))
-    # `abort` of a check inside the handler raises a bare Exception: its status is set already.
-    if getattr(context, "code", lambda: None)() is not None:
-        raise error
-    logger.exception("%s failed", what)
-    context.abort(
-        grpc.StatusCode.INTERNAL, f"{what} failed in the director: {type(error).__name__}; its log has more"
-    )
-    raise AssertionError("abort returns never")
+def status_of(error: Exception) -> grpc.StatusCode | None:
+    """Return the status that tells an error to the caller; None for a fault of the one who answers."""
+    if not isinstance(error, FederationError):
+        return None
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
 def translate(error: grpc.RpcError, address: str) -> FederationError:

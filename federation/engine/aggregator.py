@@ -122,6 +122,8 @@ initial_tensor_dict, rounds_to_train, callbacks
 
         self.lock = RLock()
         self.turned = Condition(self.lock)
+        # Told beside those who wait in `get_tasks`, for a caller that must not hold a thread while it waits.
+        self.on_turn: Callable[[], None] = lambda: None
 
         self.expected = specs_of(initial_tensor_dict)
         self.model_bytes = sum(value.nbytes for value in initial_tensor_dict.values())
@@ -244,7 +246,7 @@ initial_tensor_dict, rounds_to_train, callbacks
             if not self._time_to_quit():
                 self.failure = reason
                 self.callbacks.on_experiment_end()
-            self.turned.notify_all()
+            self._wake()
 
     def stop(self, failed_collaborator: str | None = None) -> None:
         """End the experiment because somebody asked for it."""
@@ -252,13 +254,13 @@ initial_tensor_dict, rounds_to_train, callbacks
             if not self._time_to_quit():
                 self.stopped = True
                 self.callbacks.on_experiment_end()
-            self.turned.notify_all()
+            self._wake()
 
     def interrupt(self) -> None:
         """Let every waiting call return, because the service is going down."""
         with self.turned:
             self.interrupted = True
-            self.turned.notify_all()
+            self._wake()
 
     @property
     def finished(self) -> bool:
@@ -295,6 +297,10 @@ initial_tensor_dict, rounds_to_train, callbacks
             self._is_collaborator_done(collaborator_name, round_number)
             self._end_of_round_with_stragglers_check()
 
+    def _wake(self) -> None:
+        self.turned.notify_all()
+        self.on_turn()
+
     def _begin_round(self, announce: bool = True) -> None:
         if announce:
             self.record.event("round_started", round=self.round_number, cohort=list(self.authorized_cols))
@@ -307,6 +313,10 @@ initial_tensor_dict, rounds_to_train, callbacks
         return [
             t for t in tasks if not self._collaborator_task_completed(collaborator_name, t, self.round_number)
         ]
+
+    def wants(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
+        """Say whether a result would count; raises as `send_local_task_results` does."""
+        return self._is_wanted(collaborator_name, round_number, task_name)
 
     def _is_wanted(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
         with self.lock:
@@ -432,7 +442,7 @@ initial_tensor_dict, rounds_to_train, callbacks
             self.callbacks.on_experiment_end()
         else:
             self._begin_round()
-        self.turned.notify_all()
+        self._wake()
 
     def _compare_with_best(self, score: float) -> None:
         sign = 1 if self.best_direction == "maximize" else -1

@@ -148,26 +148,36 @@ class ResultChunk(_message.Message):
     def __init__(self, info: _Optional[_Union[ResultInfo, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class ResultInfo(_message.Message):
-    __slots__ = ("round", "task", "data_size", "statistics", "blob")
+    __slots__ = ("round", "task", "data_size", "statistics", "blob", "offset")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     DATA_SIZE_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
     round: int
     task: str
     data_size: int
     statistics: bytes
     blob: Blob
-    def __init__(self, round: _Optional[int] = ..., task: _Optional[str] = ..., data_size: _Optional[int] = ..., statistics: _Optional[bytes] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+    offset: int
+    def __init__(self, round: _Optional[int] = ..., task: _Optional[str] = ..., data_size: _Optional[int] = ..., statistics: _Optional[bytes] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., offset: _Optional[int] = ...) -> None: ...
+
+class Offer(_message.Message):
+    __slots__ = ("have",)
+    HAVE_FIELD_NUMBER: _ClassVar[int]
+    have: int
+    def __init__(self, have: _Optional[int] = ...) -> None: ...
 
 class Receipt(_message.Message):
-    __slots__ = ("counted", "reason")
+    __slots__ = ("counted", "reason", "again")
     COUNTED_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    AGAIN_FIELD_NUMBER: _ClassVar[int]
     counted: bool
     reason: str
-    def __init__(self, counted: bool = ..., reason: _Optional[str] = ...) -> None: ...
+    again: bool
+    def __init__(self, counted: bool = ..., reason: _Optional[str] = ..., again: bool = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("reason", "traceback")

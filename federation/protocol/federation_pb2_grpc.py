@@ -59,6 +59,11 @@ class DirectorStub(object):
                 request_serializer=federation_dot_protocol_dot_federation__pb2.ResultChunk.SerializeToString,
                 response_deserializer=federation_dot_protocol_dot_federation__pb2.Receipt.FromString,
                 _registered_method=True)
+        self.OfferResult = channel.unary_unary(
+                '/federation.Director/OfferResult',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.ResultInfo.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Offer.FromString,
+                _registered_method=True)
         self.ReportFailure = channel.unary_unary(
                 '/federation.Director/ReportFailure',
                 request_serializer=federation_dot_protocol_dot_federation__pb2.Failure.SerializeToString,
@@ -114,6 +119,12 @@ class DirectorServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SendTaskResults(self, request_iterator, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OfferResult(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +189,11 @@ def add_DirectorServicer_to_server(servicer, server):
                     servicer.SendTaskResults,
                     request_deserializer=federation_dot_protocol_dot_federation__pb2.ResultChunk.FromString,
                     response_serializer=federation_dot_protocol_dot_federation__pb2.Receipt.SerializeToString,
+            ),
+            'OfferResult': grpc.unary_unary_rpc_method_handler(
+                    servicer.OfferResult,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.ResultInfo.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Offer.SerializeToString,
             ),
             'ReportFailure': grpc.unary_unary_rpc_method_handler(
                     servicer.ReportFailure,
@@ -318,6 +334,33 @@ class Director(object):
             '/federation.Director/SendTaskResults',
             federation_dot_protocol_dot_federation__pb2.ResultChunk.SerializeToString,
             federation_dot_protocol_dot_federation__pb2.Receipt.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OfferResult(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/OfferResult',
+            federation_dot_protocol_dot_federation__pb2.ResultInfo.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Offer.FromString,
             options,
             channel_credentials,
             insecure,

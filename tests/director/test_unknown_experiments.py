@@ -6,6 +6,7 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 from director.blobs import BlobStore
 from director.experiments import Experiments
 from director.journal import Journal
+from director.uploads import Uploads
 from federation import document
 from federation.engine import build
 from federation.errors import InputError
@@ -34,8 +36,8 @@ def plan(**settings: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def experiments(tmp_path: Path) -> Iterator[Experiments]:
-    journal = Journal(tmp_path / "journal.sqlite")
-    yield Experiments(journal, BlobStore(tmp_path / "blobs"), "1.0", 1 << 20)
+    journal, blobs = Journal(tmp_path / "journal.sqlite"), BlobStore(tmp_path / "blobs")
+    yield Experiments(journal, blobs, Uploads(tmp_path / "uploads", blobs), "1.0", 1 << 20)
     journal.close()
 
 
@@ -63,13 +65,20 @@ def announcement(**changes: Any) -> pb.Announcement:
     return pb.Announcement(**(told | changes))
 
 
+def connect(experiments: Experiments, said: pb.Announcement) -> SimpleQueue[Any]:
+    """Come online as north; return the queue of its orders."""
+    orders: SimpleQueue[Any] = SimpleQueue()
+    experiments.connect("north", said, orders)
+    return orders
+
+
 def test_its_settings_are_passed_on_as_they_are(experiments: Experiments) -> None:
     odd = {"rows": [1, 2.5, None, True, {"deep": ["er"]}], "text": "ä"}
     row = submit(experiments, plan(**odd))
     assert row.state == "queued"
-    envoy = experiments.connect("north", announcement())
-    assert envoy.orders.get(timeout=5).HasField("connected")
-    order = envoy.orders.get(timeout=5)
+    envoy = connect(experiments, announcement())
+    assert envoy.get(timeout=5).HasField("connected")
+    order = envoy.get(timeout=5)
     assert order.start.experiment == "rows"
     assert json.loads(order.start.plan)["task_runner"]["settings"] == {"experiment": "tabular", **odd}
     assert experiments.experiment("rows").state == "running"
@@ -87,7 +96,7 @@ def test_openfl_sees_nothing_of_what_runs_at_the_sites(
 
     monkeypatch.setattr(build, "Plan", Watched)
     submit(experiments, plan(callbacks={"template": "os.system", "settings": {"command": "touch owned"}}))
-    experiments.connect("north", announcement())
+    connect(experiments, announcement())
     [config] = seen
     assert not config.keys() & {"task_runner", "data_loader", "collaborator", "federation"}
     assert "os.system" not in json.dumps(config, default=str)
@@ -95,7 +104,7 @@ def test_openfl_sees_nothing_of_what_runs_at_the_sites(
 
 def test_who_lacks_it_is_named(experiments: Experiments) -> None:
     submit(experiments, plan())
-    experiments.connect("north", announcement(code_hashes={"sentiment": HASH}))
+    connect(experiments, announcement(code_hashes={"sentiment": HASH}))
     reason = experiments.experiment("rows").reason
     assert "the envoy north has no experiment tabular: install the package that brings it there" in reason
 
@@ -146,18 +155,18 @@ def test_an_envoy_that_comes_back_with_other_code_waits_and_with_the_right_one_g
 ) -> None:
     """Anything else would end the round with another model than the one it began."""
     submit(experiments, plan())
-    experiments.connect("north", announcement())
+    connect(experiments, announcement())
     assert experiments.experiment("rows").state == "running"
-    other = experiments.connect("north", announcement(code_hashes={"tabular": "d" * 64}))
-    assert other.orders.get(timeout=5).HasField("connected")
-    assert other.orders.empty(), "it is not told to go on"
+    other = connect(experiments, announcement(code_hashes={"tabular": "d" * 64}))
+    assert other.get(timeout=5).HasField("connected")
+    assert other.empty(), "it is not told to go on"
     row = experiments.experiment("rows")
     assert row.state == "running"
     assert "the envoy north has other code of the experiment tabular" in row.reason
     assert "`fed stop rows`" in row.reason
-    again = experiments.connect("north", announcement())
-    assert again.orders.get(timeout=5).HasField("connected")
-    assert again.orders.get(timeout=5).start.experiment == "rows"
+    again = connect(experiments, announcement())
+    assert again.get(timeout=5).HasField("connected")
+    assert again.get(timeout=5).start.experiment == "rows"
     assert experiments.experiment("rows").reason == ""
-    kinds = [event.kind for event in experiments.events("rows", 0, lambda: False)]
+    kinds = [event.kind for event in experiments.events_after("rows", 0).events]
     assert kinds.count("waiting") == 2, "once while queued, once for the other code"

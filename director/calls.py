@@ -1,0 +1,149 @@
+"""How calls are answered: what takes a moment in a small pool, what waits as a coroutine, what transfers in its own thread.
+
+A call that only waits (an envoy for its orders or tasks, a watcher for events) must not hold a thread, or as many of them as
+there are threads keep everybody else out. Streams of tensors are as fast in threads as in coroutines
+(``benchmarks/server_forms.py``), and simpler: they read and write files.
+
+Who calls is checked before the first byte of a payload is read. A `FederationError` becomes its status; anything else is a
+fault of the director's own, is marked as such, and leaves its traceback in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+
+from federation.engine.client import StaleRound
+from federation.identity import require_role
+from federation.rpc import EXPERIMENT_KEY, OWN_FAULT, status_of
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, by its certificate, and the experiment that the call's metadata name (empty if none)."""
+
+    name: str
+    role: str
+    experiment: str
+
+
+def brief(*roles: str) -> Callable[[Callable[..., Any]], Any]:
+    """Answer a call of these roles by a function of request and caller that takes a moment; its class has the ``pool``."""
+
+    def decorate(handler: Callable[..., Any]) -> Any:
+        @functools.wraps(handler)
+        async def wrapped(self: Any, request: Any, context: Any) -> Any:
+            try:
+                return await in_pool(self.pool, handler, self, request, _caller(context, roles))
+            except Exception as error:
+                await _abort(context, handler.__name__, error)
+
+        return wrapped
+
+    return decorate
+
+
+def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
+    """Answer a call of these roles by a coroutine of request and caller, which may wait."""
+
+    def decorate(handler: Callable[..., Any]) -> Any:
+        @functools.wraps(handler)
+        async def wrapped(self: Any, request: Any, context: Any) -> Any:
+            try:
+                return await handler(self, request, _caller(context, roles))
+            except Exception as error:
+                await _abort(context, handler.__name__, error)
+
+        return wrapped
+
+    return decorate
+
+
+def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]], Any]:
+    """Answer a call of these roles by an asynchronous generator of request and caller."""
+
+    def decorate(handler: Callable[..., AsyncIterator[Any]]) -> Any:
+        @functools.wraps(handler)
+        async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                async for answer in handler(self, request, _caller(context, roles)):
+                    yield answer
+            except Exception as error:
+                await _abort(context, handler.__name__, error)
+
+        return wrapped
+
+    return decorate
+
+
+def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
+    """Answer a stream of these roles by a function of its messages and caller, in a thread of its own."""
+
+    def decorate(handler: Callable[..., Any]) -> Any:
+        @functools.wraps(handler)
+        def wrapped(self: Any, requests: Iterator[Any], context: Any) -> Any:
+            try:
+                return handler(self, requests, _caller(context, roles))
+            except Exception as error:
+                _abort_in_thread(context, handler.__name__, error)
+
+        return wrapped
+
+    return decorate
+
+
+def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
+    """Answer a call of these roles by a generator of request and caller, in a thread of its own."""
+
+    def decorate(handler: Callable[..., Iterator[Any]]) -> Any:
+        @functools.wraps(handler)
+        def wrapped(self: Any, request: Any, context: Any) -> Iterator[Any]:
+            try:
+                yield from handler(self, request, _caller(context, roles))
+            except Exception as error:
+                _abort_in_thread(context, handler.__name__, error)
+
+        return wrapped
+
+    return decorate
+
+
+async def in_pool(pool: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Run what may block for a moment (a lock, the journal, the disk) outside the event loop."""
+    return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *arguments))
+
+
+def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
+    identity = require_role(context, *roles)
+    metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
+    return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")))
+
+
+async def _abort(context: Any, what: str, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    status, details, mark = _told(what, error)
+    await context.abort(status, details, mark)
+
+
+def _abort_in_thread(context: Any, what: str, error: Exception) -> None:
+    status, details, mark = _told(what, error)
+    context.abort(status, details, mark)
+
+
+def _told(what: str, error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    if (status := status_of(error)) is not None:
+        logger.log(logging.DEBUG if isinstance(error, StaleRound) else logging.WARNING, "%s: %s", what, error)
+        return status, str(error), ()
+    logger.error("%s failed", what, exc_info=error)
+    details = f"{what} failed in the director: {type(error).__name__}; its log has more"
+    return grpc.StatusCode.INTERNAL, details, (OWN_FAULT,)
