@@ -10,11 +10,10 @@ from typing import IO
 
 import grpc
 
-from director.blobs import BlobStore
 from director.config import DirectorConfig
 from director.experiments import Experiments
-from director.journal import Journal
 from director.service import DirectorService
+from director.state import open_state
 from federation.code import project_version
 from federation.errors import InputError
 from federation.identity import Credentials, listen
@@ -47,16 +46,15 @@ class Director:
     Raises
     ------
     InputError
-        If the address is taken or not loopback where it must be, another director uses the state folder, or certificates are
-        not there.
+        If the address is taken or not loopback where it must be, another director uses the state folder, the state is
+        not whole (`director.state.open_state`), or certificates are not there.
     """
 
     def __init__(self, config: DirectorConfig, insecure: bool = False) -> None:
         credentials = None if insecure else Credentials(config.certificates, config.name)
         config.state.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(config)
-        self._journal = Journal(config.state / "journal.sqlite")
-        blobs = BlobStore(config.state / "blobs")
+        self._journal, blobs = open_state(config.state)
         self._experiments = Experiments(
             self._journal, blobs, project_version(), int(config.max_model_gib * (1 << 30))
         )

@@ -21,7 +21,6 @@ from federation.engine.client import StaleRound
 from federation.engine.results import TaskOutput
 from federation.errors import InputError, Refused
 from federation.identity import require_role
-from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY, answering, streaming
@@ -90,7 +89,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         info = pb.ModelInfo(
             blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
             round=round_number,
-            plan=row.plan,
+            plan=self._experiments.plan(row.name),
             frozen_fingerprint=row.frozen_fingerprint,
         )
         yield pb.ModelChunk(info=info)
@@ -157,9 +156,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """Take in a plan and its initial model."""
         identity = require_role(context, "workspace")
         submission = next(request).submission
-        return _message(
-            self._experiments.submit(submission, (chunk.data for chunk in request), identity.name)
-        )
+        row = self._experiments.submit(submission, (chunk.data for chunk in request), identity.name)
+        return _message(row, self._experiments.plan(row.name))
 
     @streaming
     def Watch(self, request: pb.WatchRequest, context: grpc.ServicerContext) -> Iterator[pb.Event]:  # noqa: N802
@@ -178,7 +176,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         identity = require_role(context, "workspace")
         name = _experiment_of(context)
         logger.info("experiment %s: %s asks to stop it", name, identity.name)
-        return _message(self._experiments.stop(name))
+        return _message(self._experiments.stop(name), self._experiments.plan(name))
 
     def _member_of(self, experiment: str, envoy: str) -> Aggregator:
         aggregator = self._experiments.live(experiment)
@@ -210,18 +208,19 @@ def _experiment_of(context: grpc.ServicerContext) -> str:
     return str(metadata.get(EXPERIMENT_KEY, ""))
 
 
-def _message(row: ExperimentRow) -> pb.Experiment:
+def _message(row: ExperimentRow, plan: str = "") -> pb.Experiment:
+    """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
     return pb.Experiment(
         name=row.name,
         state=row.state,
         reason=row.reason,
         round=row.round,
-        rounds=plan_from_json(row.plan, row.name, "opaque").aggregator.rounds_to_train,
+        rounds=row.rounds,
         created=row.created,
         ended=row.ended,
         cohort=row.cohort,
         submitted_by=row.submitted_by,
-        plan=row.plan,
+        plan=plan,
         best_round=row.best_round,
         best_score=row.best_score,
         exchanged_sha256=row.model,
