@@ -90,6 +90,8 @@ class Journal:
         self._lock = threading.RLock()
         self._depth = 0
         self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        # One damaged text must not keep every other row from being read.
+        self._connection.text_factory = lambda data: data.decode(errors="replace")
         try:
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
@@ -282,5 +284,9 @@ def _value(value: Any) -> Any:
 
 def _experiment(row: Sequence[Any]) -> ExperimentRow:
     values = dict(zip(_COLUMNS, row, strict=True))
-    values["cohort"] = tuple(json.loads(values["cohort"]))
+    try:
+        values["cohort"] = tuple(map(str, json.loads(values["cohort"])))
+    except (ValueError, TypeError):
+        # Whoever opens it fails it then; a listing goes on.
+        values["cohort"] = ()
     return ExperimentRow(**values)

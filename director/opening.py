@@ -51,6 +51,8 @@ def build(
     ExperimentFailed
         If it cannot be built: its plan cannot be read, or its model is missing or damaged.
     """
+    if not row.cohort:
+        raise ExperimentFailed("it cannot be opened: the journal does not say with which envoys")
     try:
         # Its settings were checked when it was submitted, perhaps by another version.
         plan = plan_from_json(journal.plan(row.name), row.name, "opaque")

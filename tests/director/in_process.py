@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,18 @@ class Director:
         self.blobs = BlobStore(folder / "blobs")
         self.experiments = Experiments(self.journal, self.blobs, "1.0", 1 << 20)
 
-    def submit(self, name: str = "rows", model: Tensors = MODEL, envoys: int = 2, **settings: Any) -> None:
+    def submit(
+        self,
+        name: str = "rows",
+        model: Tensors = MODEL,
+        envoys: int = 2,
+        tasks: Sequence[str] = (VALIDATE, TRAIN, TUNED),
+        **settings: Any,
+    ) -> None:
         """Take in an experiment that needs so many envoys."""
         content = copy.deepcopy(TINY_PLAN)
         content["federation"]["settings"]["envoys"] = envoys
+        content["assigner"]["settings"]["task_groups"][0]["tasks"] = list(tasks)
         content["task_runner"]["settings"] = {"experiment": "tabular", **settings}
         sha256, size = measure(model)
         submission = pb.Submission(

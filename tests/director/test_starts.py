@@ -12,7 +12,7 @@ import pytest
 from director.blobs import BlobStore
 from director.journal import ResultRow
 from federation.tensors import digest, pack
-from tests.director.in_process import MODEL, TRAIN, VALIDATE, Director, director, statistics
+from tests.director.in_process import MODEL, TRAIN, TUNED, VALIDATE, Director, director, statistics
 
 UPDATE = digest({name: np.full_like(array, 5.0) for name, array in MODEL.items()})
 
@@ -55,7 +55,7 @@ def test_a_damaged_result_is_dropped_and_asked_for_again(
         assert not (tmp_path / "blobs" / UPDATE).exists(), "what nothing names is not kept"
         aggregator = second.experiments.live("rows")
         assert aggregator is not None
-        assert aggregator.get_tasks("north")[0] == [TRAIN, "locally_tuned_model_validation"]
+        assert aggregator.get_tasks("north")[0] == [TRAIN, TUNED]
         model = second.finish("rows", {"north": 5.0, "south": 7.0})
         assert second.experiments.experiment("rows").state == "finished"
     assert model == undisturbed(tmp_path / "undisturbed"), "the same bits"
@@ -107,7 +107,7 @@ def test_a_round_whose_last_result_was_recorded_is_closed_by_the_replay(tmp_path
         rows = [
             ResultRow(0, task, name, 10, UPDATE if task == TRAIN else "", pack(statistics()))
             for name in ("north", "south")
-            for task in (VALIDATE, TRAIN, "locally_tuned_model_validation")
+            for task in (VALIDATE, TRAIN, TUNED)
         ]
         for row in rows:
             second.journal.add_result("rows", row)
@@ -125,7 +125,7 @@ def test_results_that_are_sound_alone_and_not_together_fail_their_experiment_alo
     with director(tmp_path) as second:
         second.submit("other", envoys=1)
         for name in ("north", "south"):
-            for task in (VALIDATE, TRAIN, "locally_tuned_model_validation"):
+            for task in (VALIDATE, TRAIN, TUNED):
                 blob = UPDATE if task == TRAIN else ""
                 second.journal.add_result("rows", ResultRow(0, task, name, 10, blob, pack(statistics())))
 
@@ -184,6 +184,34 @@ def test_an_unreadable_plan_fails_its_experiment_alone_and_is_listed(tmp_path: P
         assert states == {"sound": "running", "harmed": "failed", "queued": "failed"}
         for name in ("harmed", "queued"):
             assert second.experiments.experiment(name).reason
+
+
+@pytest.mark.parametrize("cohort", ["not JSON", b"\xff\xfe", "3"])
+def test_a_damaged_row_fails_its_experiment_alone_and_is_listed(tmp_path: Path, cohort: str | bytes) -> None:
+    with director(tmp_path) as first:
+        for name in ("sound", "harmed"):
+            first.submit(name, envoys=1)
+        first.connect("north")
+    with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
+        connection.execute("UPDATE experiments SET cohort = CAST(? AS TEXT) WHERE name = 'harmed'", (cohort,))
+    connection.close()
+    with director(tmp_path) as second:
+        states = {row.name: row.state for row in second.experiments.experiments()}
+        assert states == {"sound": "running", "harmed": "failed"}
+
+
+def test_a_round_without_training_is_gone_on_from_as_well(tmp_path: Path) -> None:
+    with director(tmp_path) as first:
+        first.submit(envoys=1, tasks=[VALIDATE])
+        first.connect("north")
+        first.report("rows", "north", VALIDATE)
+        assert first.experiments.experiment("rows").round == 1
+    with director(tmp_path) as second:
+        aggregator = second.experiments.live("rows")
+        assert aggregator is not None
+        assert aggregator.round_number == 1
+        second.finish("rows", {"north": 1.0})
+        assert second.kinds("rows").count("round_closed") == 3
 
 
 def test_a_fault_of_the_machine_gives_nothing_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
