@@ -15,7 +15,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.1.0, which had one hash for all experiments; since then names and places have changed.
         "8e4b1b78ecbe1ebc0bd9888a57c3f494c2e8322e711aa36ca13f286a620fabdd",
         # 0.2.0
-        "186e8063fa3f4b77c53a11b4d4cfce8ca88840dcf5dc84b79905b8b3551412ec",
+        "2ac4e7be646d650061c755e88991be1e8f4f576e5739ed0310a0b1da27697d19",
     ),
 )
 

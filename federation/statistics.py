@@ -30,7 +30,7 @@ GROUP = "federation.statistics"
 _EXACT = 2**53  # counts up to here are exact as floats
 SITES = 2**14
 """So many sites' sums, each within its bounds, have a total that is sound; more never work on one experiment."""
-MOST_SAMPLES = _EXACT // SITES
+MOST_COUNTED = _EXACT // SITES
 """No site counts more of anything."""
 
 

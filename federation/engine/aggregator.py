@@ -38,7 +38,7 @@ from federation.engine.assigner import validates_the_aggregate
 from federation.engine.client import StaleRound
 from federation.engine.results import BestModel, ClosedRound, Record, TaskOutput, TaskResult
 from federation.engine.tensor_db import TensorDB
-from federation.errors import InputError, Refused
+from federation.errors import Refused
 from federation.tensors import Tensors, all_finite, check_update, specs_of
 
 logger = logging.getLogger(__name__)
@@ -324,12 +324,13 @@ initial_tensor_dict, rounds_to_train, callbacks
     def _check_result(self, task_name: str, data_size: int, output: TaskOutput) -> Mapping[str, float]:
         trains = self.assigner.tasks[task_name]["function"] == "train_task"
         # A site may hold no validation samples, but an update of no sample has no weight.
-        if not int(trains) <= data_size <= sums.MOST_SAMPLES:
+        if not int(trains) <= data_size <= sums.MOST_COUNTED:
             raise Refused(f"{task_name}: a sample count of {data_size} is not possible")
         check_update(output.tensors, self.expected if trains else {})
         try:
             sums.check(self.metrics_kind, output.statistics, len(self.classes))
-        except InputError as error:
+        except Exception as error:
+            # Not only what a check refuses: a package's kind may meet sums that it cannot reckon with.
             raise Refused(f"{task_name}: {error}") from error
         if int(output.statistics["samples"]) != data_size:
             raise Refused(
@@ -337,8 +338,7 @@ initial_tensor_dict, rounds_to_train, callbacks
             )
         try:
             return self._derive(output.statistics)
-        except (InputError, ArithmeticError, ValueError) as error:
-            # A package's kind may meet numbers that it cannot reckon with.
+        except Exception as error:
             raise Refused(f"{task_name}: no metrics come from its statistics: {error}") from error
 
     def _derive(self, statistics: Tensors) -> dict[str, float]:
