@@ -90,6 +90,7 @@ def test_what_nothing_names_is_set_aside_for_a_week(tmp_path: Path) -> None:
     with director(tmp_path) as second:
         assert second.blobs.names() == [named]
         assert (aside / unnamed).read_bytes() == pack(OTHER), "its week begins when it is set aside"
+        assert time.time() - (aside / unnamed).stat().st_mtime < 3600
     six_days, eight_days = (time.time() - days * 24 * 3600 for days in (6, 8))
     os.utime(aside / unnamed, (six_days, six_days))
     with director(tmp_path):
