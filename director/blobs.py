@@ -1,21 +1,32 @@
-"""The director's one store of tensors: immutable files named by the SHA-256 of their bytes."""
+"""The director's one store of tensors: immutable files named by the SHA-256 of their bytes.
+
+A file is compared with its name once in a process's life, when it is first opened; what this process wrote itself has its
+name from the bytes that it wrote.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import tempfile
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from federation.errors import Refused, Unreachable
+from federation.errors import InputError, Refused, Unreachable
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+ASIDE_SECONDS = 7 * 24 * 3600
+
+
+class DamagedBlob(InputError):  # noqa: N818
+    """A blob is not there, or its bytes are not those that its name stands for."""
 
 
 class BlobStore:
@@ -34,6 +45,7 @@ class BlobStore:
             leftover.unlink()
         self._lock = threading.Lock()
         self._held: Counter[str] = Counter()
+        self._sound: set[str] = set()
 
     def path(self, sha256: str) -> Path:
         """Return the file of a blob.
@@ -49,7 +61,17 @@ class BlobStore:
 
     def put(self, tensors: Tensors) -> str:
         """Store tensors; return their SHA-256."""
-        return self._write(chunks(tensors))[0]
+        with self.stored(tensors) as name:
+            return name
+
+    @contextmanager
+    def stored(self, tensors: Tensors) -> Iterator[str]:
+        """Store tensors, and keep them from being removed until the journal names them, as `held` does."""
+        name = self._write(chunks(tensors), hold=True)[0]
+        try:
+            yield name
+        finally:
+            self._release(name)
 
     def receive(self, pieces: Iterable[bytes], sha256: str, size: int) -> str:
         """Store what arrives, if it is exactly what was announced.
@@ -73,23 +95,55 @@ class BlobStore:
 
     def adopt(self, path: Path, sha256: str) -> str:
         """Take over a file of the same file system, which is whole and on disk, and whose SHA-256 was computed."""
-        path.replace(self.path(sha256))
-        self._sync_folder()
+        with self._lock:
+            path.replace(self.path(sha256))
+            self._sound.add(sha256)
+        _sync(self._folder)
         return sha256
 
     def open(self, sha256: str) -> Tensors:
-        """Map a blob's tensors into memory."""
+        """Map a blob's tensors into memory.
+
+        Raises
+        ------
+        DamagedBlob
+            If it is not there, or is not what its name says.
+        """
+        self.check(sha256)
         return open_mapped(self.path(sha256))
 
     def size(self, sha256: str) -> int:
-        """Return a blob's size in bytes."""
+        """Return a blob's size in bytes; raises as `open` does."""
+        self.check(sha256)
         return self.path(sha256).stat().st_size
 
     def stream(self, sha256: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
-        """Yield a blob's bytes in pieces."""
+        """Yield a blob's bytes in pieces; raises as `open` does."""
+        self.check(sha256)
         with self.path(sha256).open("rb") as file:
             while piece := file.read(size):
                 yield piece
+
+    def check(self, sha256: str) -> None:
+        """Compare a blob with its name, unless this process has done so before; raises as `open` does."""
+        path = self.path(sha256)
+        if sha256 in self._sound:
+            return
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise DamagedBlob(f"the blob {sha256} is missing; restore it from a backup") from error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise DamagedBlob(f"the disk cannot read the blob {sha256}; restore it from a backup") from error
+        if found != sha256:
+            raise DamagedBlob(
+                f"the blob {sha256} is damaged: {path.stat().st_size} bytes that its name does not stand for; "
+                "restore it from a backup"
+            )
+        self._sound.add(sha256)
 
     @contextmanager
     def held(self, sha256: str) -> Iterator[None]:
@@ -102,22 +156,54 @@ class BlobStore:
         try:
             yield
         finally:
-            with self._lock:
-                self._held[sha256] -= 1
-                if not self._held[sha256]:
-                    del self._held[sha256]
+            self._release(sha256)
 
     def remove(self, sha256: str) -> None:
         """Remove a blob that nobody holds; mappings of it stay readable."""
         with self._lock:
             if sha256 not in self._held:
                 self.path(sha256).unlink(missing_ok=True)
+                self._sound.discard(sha256)
+
+    def sort_out(self, named: Collection[str]) -> list[str]:
+        """Set aside what nothing names, take back what is named again, and remove what has lain aside for a week.
+
+        Only for a start, when nobody writes: a journal that was lost or is an older one may still be brought back, and needs
+        its blobs then.
+
+        Returns
+        -------
+        list of str
+            What has been set aside.
+        """
+        aside = self._folder / "aside"
+        unnamed = [name for name in self.names() if name not in named]
+        lying = _blobs_in(aside) if aside.is_dir() else []
+        wanted = [name for name in lying if name in named and not self.path(name).exists()]
+        for name in wanted:
+            (aside / name).rename(self.path(name))
+        if unnamed:
+            aside.mkdir(exist_ok=True)
+        for name in unnamed:
+            # Its week begins now; a crash between the two leaves it where it was, for the next start.
+            os.utime(self.path(name))
+            _sync(self.path(name))
+            self.path(name).rename(aside / name)
+        for name in {*lying} - {*unnamed, *wanted}:
+            if time.time() - (aside / name).stat().st_mtime > ASIDE_SECONDS:
+                (aside / name).unlink()
+        if aside.is_dir():
+            _sync(aside)
+            _sync(self._folder)
+        return unnamed
 
     def names(self) -> list[str]:
         """Return the blobs that are there."""
-        return sorted(path.name for path in self._folder.iterdir() if _SHA256.fullmatch(path.name))
+        return _blobs_in(self._folder)
 
-    def _write(self, pieces: Iterable[bytes], expected: str | None = None) -> tuple[str, int]:
+    def _write(
+        self, pieces: Iterable[bytes], expected: str | None = None, hold: bool = False
+    ) -> tuple[str, int]:
         sha = hashlib.sha256()
         length = 0
         handle, name = tempfile.mkstemp(dir=self._folder, suffix=".part")
@@ -131,18 +217,33 @@ class BlobStore:
                 os.fsync(file.fileno())
             found = sha.hexdigest()
             if expected in (None, found):
-                Path(name).replace(self.path(found))
-                self._sync_folder()
+                with self._lock:
+                    if hold:
+                        self._held[found] += 1
+                    Path(name).replace(self.path(found))
+                    self._sound.add(found)
+                _sync(self._folder)
             return found, length
         finally:
             Path(name).unlink(missing_ok=True)
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    def _release(self, sha256: str) -> None:
+        with self._lock:
+            self._held[sha256] -= 1
+            if self._held[sha256] <= 0:
+                del self._held[sha256]
+
+
+def _blobs_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if _SHA256.fullmatch(path.name))
+
+
+def _sync(path: Path) -> None:
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _limited(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:

@@ -16,28 +16,20 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS experiments (
-    name TEXT PRIMARY KEY, submission TEXT UNIQUE NOT NULL, plan TEXT NOT NULL, submitted_by TEXT NOT NULL,
-    code_hash TEXT NOT NULL, frozen_fingerprint TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL,
-    created REAL NOT NULL, ended REAL NOT NULL, cohort TEXT NOT NULL, round INTEGER NOT NULL, model TEXT NOT NULL,
-    best_round INTEGER NOT NULL, best_score REAL NOT NULL, best_model TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS events (
-    experiment TEXT NOT NULL, id INTEGER NOT NULL, time REAL NOT NULL, kind TEXT NOT NULL, body TEXT NOT NULL,
-    PRIMARY KEY (experiment, id));
-CREATE TABLE IF NOT EXISTS results (
-    experiment TEXT NOT NULL, round INTEGER NOT NULL, task TEXT NOT NULL, envoy TEXT NOT NULL, data_size INTEGER NOT NULL,
-    blob TEXT NOT NULL, statistics BLOB NOT NULL, PRIMARY KEY (experiment, round, task, envoy));
-"""
+from director.migrations import migrate
+from director.needs import Needs
+from director.states import IllegalTransition, preceding
+from federation.errors import InputError
 
 
 @dataclass(frozen=True)
-class ExperimentRow:
-    """An experiment as it stands on disk; ``model`` and ``best_model`` are blobs, ``best_round`` is -1 without one."""
+class ExperimentRow(Needs):
+    """An experiment as it stands on disk, without its plan.
 
-    name: str
+    ``model`` and ``best_model`` are blobs, ``best_round`` is -1 without one.
+    """
+
     submission: str
-    plan: str
     submitted_by: str
     code_hash: str
     frozen_fingerprint: str
@@ -75,7 +67,8 @@ class ResultRow:
     statistics: bytes
 
 
-_COLUMNS = ", ".join(f.name for f in fields(ExperimentRow))
+_COLUMNS = [f.name for f in fields(ExperimentRow)]
+_EXPERIMENTS = f"SELECT {', '.join(_COLUMNS)} FROM experiments"
 
 
 class Journal:
@@ -85,16 +78,31 @@ class Journal:
     ----------
     path
         The file; made if it is not there.
+
+    Raises
+    ------
+    InputError
+        If the file is no journal, or one of a later version.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=FULL")
-        self._connection.executescript(_SCHEMA)
         self._depth = 0
+        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        # One damaged text must not keep every other row from being read.
+        self._connection.text_factory = lambda data: data.decode(errors="replace")
+        try:
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            migrate(self._connection)
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError):
+                raise InputError(
+                    f"state: {path} is no journal, or damaged ({error}); restore it from a backup"
+                ) from error
+            raise
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -114,33 +122,66 @@ class Journal:
             if self._depth == 0:
                 self._connection.execute("COMMIT")
 
-    def add_experiment(self, row: ExperimentRow) -> None:
-        """Write a new experiment."""
-        values = [
-            json.dumps(v) if isinstance(v, tuple) else v for v in (getattr(row, f.name) for f in fields(row))
-        ]
+    def add_experiment(self, row: ExperimentRow, plan: str) -> None:
+        """Write a new experiment, with the JSON of its plan."""
+        values = [_value(getattr(row, column)) for column in _COLUMNS]
         with self.transaction():
             self._connection.execute(
-                f"INSERT INTO experiments ({_COLUMNS}) VALUES ({', '.join('?' * len(values))})", values
+                f"INSERT INTO experiments ({', '.join(_COLUMNS)}, plan) VALUES ({'?, ' * len(values)}?)",
+                [*values, plan],
             )
 
     def update_experiment(self, name: str, **changes: Any) -> None:
-        """Change columns of an experiment."""
-        known = {f.name for f in fields(ExperimentRow)}
-        if not changes.keys() <= known:
-            raise KeyError(f"no such columns: {sorted(changes.keys() - known)}")
-        values = [json.dumps(v) if isinstance(v, (tuple, list)) else v for v in changes.values()]
-        with self.transaction():
-            columns = ", ".join(f"{column} = ?" for column in changes)
-            self._connection.execute(f"UPDATE experiments SET {columns} WHERE name = ?", [*values, name])
+        """Change columns of an experiment.
 
-    def experiments(self) -> list[ExperimentRow]:
-        """Return all experiments, oldest first."""
+        Raises
+        ------
+        IllegalTransition
+            If its state is to become one that may not follow the one it is in; nothing of the transaction is written then.
+        """
+        if not changes.keys() <= set(_COLUMNS):
+            raise KeyError(f"no such columns: {sorted(changes.keys() - set(_COLUMNS))}")
+        columns = ", ".join(f"{column} = ?" for column in changes)
+        query = f"UPDATE experiments SET {columns} WHERE name = ?"
+        values = [*map(_value, changes.values()), name]
+        if "state" in changes:
+            before = preceding(changes["state"])
+            query += f" AND state IN ({', '.join('?' * len(before))})"
+            values += before
+        with self.transaction():
+            if not self._connection.execute(query, values).rowcount and "state" in changes:
+                raise IllegalTransition(f"experiment {name} cannot become {changes['state']}")
+
+    def experiments(self, *states: str) -> list[ExperimentRow]:
+        """Return the experiments in some states, or all, oldest first."""
+        chosen = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
         with self._lock:
             rows = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM experiments ORDER BY created, name"
+                f"{_EXPERIMENTS} {chosen} ORDER BY created, name", states
             ).fetchall()
         return [_experiment(row) for row in rows]
+
+    def plan(self, name: str) -> str:
+        """Return the JSON of an experiment's plan; empty if there is none of that name."""
+        with self._lock:
+            row = self._connection.execute("SELECT plan FROM experiments WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else ""
+
+    def free_name(self, name: str) -> str:
+        """Return a name that no experiment has: this one, or with a number added."""
+        if self.experiment(name) is None:
+            return name
+        # Numbers are given one after another, so the first that is free is found without trying each.
+        taken, free = 1, 2
+        while self.experiment(f"{name}-{free}") is not None:
+            taken, free = free, 2 * free
+        while free - taken > 1:
+            middle = (taken + free) // 2
+            if self.experiment(f"{name}-{middle}") is not None:
+                taken = middle
+            else:
+                free = middle
+        return f"{name}-{free}"
 
     def experiment(self, name: str) -> ExperimentRow | None:
         """Return one experiment."""
@@ -167,12 +208,24 @@ class Journal:
             ).fetchall()
         return [EventRow(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
 
-    def add_result(self, experiment: str, result: ResultRow) -> None:
-        """Write a result of the open round."""
+    def add_result(self, experiment: str, result: ResultRow) -> bool:
+        """Write a result of the open round; False if it was there already."""
         with self.transaction():
-            self._connection.execute(
-                "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (experiment, *(getattr(result, f.name) for f in fields(result))),
+            return bool(
+                self._connection.execute(
+                    "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (experiment, *(getattr(result, f.name) for f in fields(result))),
+                ).rowcount
+            )
+
+    def remove_result(self, experiment: str, result: ResultRow) -> bool:
+        """Forget one result; False if it was not there."""
+        with self.transaction():
+            return bool(
+                self._connection.execute(
+                    "DELETE FROM results WHERE experiment = ? AND round = ? AND task = ? AND envoy = ?",
+                    (experiment, result.round, result.task, result.envoy),
+                ).rowcount
             )
 
     def results(self, experiment: str) -> list[ResultRow]:
@@ -194,13 +247,25 @@ class Journal:
     def unreferenced(self, blobs: Sequence[str]) -> list[str]:
         """Return those of some blobs that nothing in the journal names any more."""
         with self._lock:
-            named = {
-                row[0]
-                for row in self._connection.execute(
-                    "SELECT model FROM experiments UNION SELECT best_model FROM experiments UNION SELECT blob FROM results"
-                )
-            }
-        return [blob for blob in dict.fromkeys(blobs) if blob and blob not in named]
+            return [blob for blob in dict.fromkeys(blobs) if blob and not self._is_named(blob)]
+
+    def named_blobs(self) -> set[str]:
+        """Return all blobs that the journal names."""
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT model FROM experiments UNION SELECT best_model FROM experiments UNION SELECT blob FROM results"
+            ).fetchall()
+        return {row[0] for row in rows if row[0]}
+
+    def _is_named(self, blob: str) -> bool:
+        return bool(
+            self._connection.execute(
+                "SELECT EXISTS (SELECT 1 FROM experiments WHERE model = :blob)"
+                " OR EXISTS (SELECT 1 FROM experiments WHERE best_model = :blob)"
+                " OR EXISTS (SELECT 1 FROM results WHERE blob = :blob)",
+                {"blob": blob},
+            ).fetchone()[0]
+        )
 
     def close(self) -> None:
         """Close the file."""
@@ -209,13 +274,19 @@ class Journal:
 
     def _one(self, column: str, value: str) -> ExperimentRow | None:
         with self._lock:
-            row = self._connection.execute(
-                f"SELECT {_COLUMNS} FROM experiments WHERE {column} = ?", (value,)
-            ).fetchone()
+            row = self._connection.execute(f"{_EXPERIMENTS} WHERE {column} = ?", (value,)).fetchone()
         return _experiment(row) if row else None
 
 
+def _value(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (tuple, list)) else value
+
+
 def _experiment(row: Sequence[Any]) -> ExperimentRow:
-    values = dict(zip((f.name for f in fields(ExperimentRow)), row, strict=True))
-    values["cohort"] = tuple(json.loads(values["cohort"]))
+    values = dict(zip(_COLUMNS, row, strict=True))
+    try:
+        values["cohort"] = tuple(map(str, json.loads(values["cohort"])))
+    except (ValueError, TypeError):
+        # Whoever opens it fails it then; a listing goes on.
+        values["cohort"] = ()
     return ExperimentRow(**values)

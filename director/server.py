@@ -12,12 +12,10 @@ from typing import IO
 
 import grpc
 
-from director.blobs import BlobStore
 from director.config import DirectorConfig
 from director.experiments import Experiments
-from director.journal import Journal
 from director.service import DirectorService
-from director.uploads import Uploads
+from director.state import open_state
 from federation.code import project_version
 from federation.errors import InputError
 from federation.identity import Credentials, listen
@@ -51,7 +49,8 @@ class Director:
     Raises
     ------
     InputError
-        If another director uses the state folder, or certificates are not there.
+        If another director uses the state folder, the state is not whole (`director.state.open_state`), or certificates are not
+        there.
     """
 
     def __init__(self, config: DirectorConfig, insecure: bool = False) -> None:
@@ -59,9 +58,7 @@ class Director:
         self._credentials = None if insecure else Credentials(config.certificates, config.name)
         config.state.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(config)
-        self._journal = Journal(config.state / "journal.sqlite")
-        self._blobs = BlobStore(config.state / "blobs")
-        self._uploads = Uploads(config.state / "uploads", self._blobs)
+        self._journal, self._blobs, self._uploads = open_state(config.state)
         most = int(config.max_model_gib * (1 << 30))
         self._experiments = Experiments(self._journal, self._blobs, self._uploads, project_version(), most)
 

@@ -23,7 +23,6 @@ from federation.engine.aggregator import Aggregator
 from federation.engine.client import StaleRound
 from federation.engine.results import TaskOutput
 from federation.errors import FederationError, InputError, Refused, Unreachable
-from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.tensors import unpack
@@ -122,7 +121,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         info = pb.ModelInfo(
             blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
             round=round_number,
-            plan=row.plan,
+            plan=self._experiments.plan(row.name),
             frozen_fingerprint=row.frozen_fingerprint,
         )
         yield pb.ModelChunk(info=info)
@@ -188,7 +187,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @brief("workspace")
     def ListExperiments(self, request: pb.Empty, caller: Caller) -> pb.Experiments:  # noqa: N802
         """List all experiments."""
-        return pb.Experiments(experiments=[_message(row) for row in self._experiments.experiments()])
+        return listing(self._experiments)
 
     @receiving("workspace")
     def Submit(self, requests: Iterator[pb.SubmitChunk], caller: Caller) -> pb.Experiment:  # noqa: N802
@@ -196,7 +195,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         if (first := next(requests, None)) is None:
             raise Unreachable("the stream ended before it began")
         pieces = (chunk.data for chunk in requests)
-        return _message(self._experiments.submit(first.submission, pieces, caller.name))
+        row = self._experiments.submit(first.submission, pieces, caller.name)
+        return _message(row, self._experiments.plan(row.name))
 
     @waiting_stream("workspace")
     async def Watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.Event]:  # noqa: N802
@@ -219,7 +219,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
         logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
-        return _message(self._experiments.stop(caller.experiment))
+        row = self._experiments.stop(caller.experiment)
+        return _message(row, self._experiments.plan(row.name))
 
     def _refuse_while_closing(self) -> None:
         if self._closing:
@@ -266,18 +267,24 @@ def _announced(caller: Caller, info: pb.ResultInfo) -> Announced:
     return Announced(caller.experiment, caller.name, info.round, info.task, info.blob.size, info.blob.sha256)
 
 
-def _message(row: ExperimentRow) -> pb.Experiment:
+def listing(experiments: Experiments) -> pb.Experiments:
+    """Say how all experiments stand."""
+    return pb.Experiments(experiments=[_message(row) for row in experiments.experiments()])
+
+
+def _message(row: ExperimentRow, plan: str = "") -> pb.Experiment:
+    """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
     return pb.Experiment(
         name=row.name,
         state=row.state,
         reason=row.reason,
         round=row.round,
-        rounds=plan_from_json(row.plan, row.name, "opaque").aggregator.rounds_to_train,
+        rounds=row.rounds,
         created=row.created,
         ended=row.ended,
         cohort=row.cohort,
         submitted_by=row.submitted_by,
-        plan=row.plan,
+        plan=plan,
         best_round=row.best_round,
         best_score=row.best_score,
         exchanged_sha256=row.model,

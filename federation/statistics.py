@@ -27,7 +27,11 @@ Statistics = Mapping[str, Array]
 Layout = Mapping[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each sum
 
 GROUP = "federation.statistics"
-_LIMIT = 2**53  # counts up to here are exact as floats; no site has more samples
+_EXACT = 2**53  # counts up to here are exact as floats
+SITES = 2**14
+"""So many sites' sums, each within its bounds, have a total that is sound; more never work on one experiment."""
+MOST_COUNTED = _EXACT // SITES
+"""No site counts more of anything."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ class Kind:
     Parameters
     ----------
     layout : callable
-        The sums by name, for a number of classes. All are at least 0, and one is ``samples``, an int64 scalar.
+        The sums by name, for a number of classes. All are at least 0, and one is ``samples``, an int64 scalar. A site's
+        counts are at most 2**39, and a sum of a narrower dtype the smaller part of its range, so that totals stay sound.
     derive : callable
         The metrics of sums over at least one sample, given the classes.
     names : callable
@@ -138,20 +143,25 @@ def derive(kind: str, statistics: Statistics, classes: Sequence[str]) -> dict[st
     InputError
         If the statistics are not of this kind, or of no sample at all.
     """
-    check(kind, statistics, len(classes))
+    _check(kind, statistics, len(classes), sites=1)
     if int(statistics["samples"]) == 0:
         raise InputError("no metrics can be derived from zero samples: the split is empty")
     return kind_named(kind).derive(statistics, classes)
 
 
 def check(kind: str, statistics: Statistics, n_classes: int) -> None:
-    """Refuse statistics that no honest site can have sent.
+    """Refuse statistics that no honest site can have sent, or that could make the total of all sites unsound.
 
     Raises
     ------
     InputError
-        If a sum is missing, unknown, of a wrong shape or dtype, negative, infinite, or at odds with the others.
+        If a sum is missing, unknown, of a wrong shape or dtype, negative, infinite, too large, or at odds with the others.
     """
+    _check(kind, statistics, n_classes, sites=SITES)
+
+
+def _check(kind: str, statistics: Statistics, n_classes: int, sites: int) -> None:
+    """Refuse what is not sound, or would not be if so many sites sent the like."""
     layout = kind_named(kind).layout(n_classes)
     if statistics.keys() != layout.keys():
         names = ", ".join(sorted(str(name)[:40] for name in statistics)) or "none"
@@ -165,10 +175,19 @@ def check(kind: str, statistics: Statistics, n_classes: int) -> None:
             )
         if not np.all(np.isfinite(value) & (value >= 0)):
             raise InputError(f"statistics: {name} must be finite and at least 0")
-        if value.dtype.kind == "i" and value.max(initial=0) > _LIMIT:
-            raise InputError(f"statistics: {name} must be at most 2**53")
+        most = _most(value.dtype, sites)
+        if value.max(initial=0) > most:
+            told = f"2**{most.bit_length() - 1}" if isinstance(most, int) else f"{most:.3g}"
+            raise InputError(f"statistics: {name} must be at most {told}")
     if (odd := kind_named(kind).contradiction(statistics)) is not None:
         raise InputError(f"statistics: {odd}")
+
+
+def _most(dtype: np.dtype[Any], sites: int) -> int | float:
+    """Return the largest sum of a site that cannot make the total of so many leave its dtype, or be inexact."""
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).max) / sites
+    return min(int(np.iinfo(dtype).max) + 1, _EXACT) // sites if dtype.kind in "iu" else np.inf
 
 
 def _classification_layout(n_classes: int) -> Layout:

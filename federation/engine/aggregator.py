@@ -38,12 +38,10 @@ from federation.engine.assigner import validates_the_aggregate
 from federation.engine.client import StaleRound
 from federation.engine.results import BestModel, ClosedRound, Record, TaskOutput, TaskResult
 from federation.engine.tensor_db import TensorDB
-from federation.errors import InputError, Refused
+from federation.errors import Refused
 from federation.tensors import Tensors, all_finite, check_update, specs_of
 
 logger = logging.getLogger(__name__)
-
-MAX_DATA_SIZE = 1 << 40
 
 
 class Aggregator(OpenFLAggregator):
@@ -336,18 +334,22 @@ initial_tensor_dict, rounds_to_train, callbacks
     def _check_result(self, task_name: str, data_size: int, output: TaskOutput) -> Mapping[str, float]:
         trains = self.assigner.tasks[task_name]["function"] == "train_task"
         # A site may hold no validation samples, but an update of no sample has no weight.
-        if not int(trains) <= data_size <= MAX_DATA_SIZE:
+        if not int(trains) <= data_size <= sums.MOST_COUNTED:
             raise Refused(f"{task_name}: a sample count of {data_size} is not possible")
         check_update(output.tensors, self.expected if trains else {})
         try:
             sums.check(self.metrics_kind, output.statistics, len(self.classes))
-        except InputError as error:
+        except Exception as error:
+            # Not only what a check refuses: a package's kind may meet sums that it cannot reckon with.
             raise Refused(f"{task_name}: {error}") from error
         if int(output.statistics["samples"]) != data_size:
             raise Refused(
                 f"{task_name}: {data_size} samples are said, {int(output.statistics['samples'])} counted"
             )
-        return self._derive(output.statistics)
+        try:
+            return self._derive(output.statistics)
+        except Exception as error:
+            raise Refused(f"{task_name}: no metrics come from its statistics: {error}") from error
 
     def _derive(self, statistics: Tensors) -> dict[str, float]:
         return sums.derive(self.metrics_kind, statistics, self.classes) if int(statistics["samples"]) else {}
@@ -406,18 +408,26 @@ initial_tensor_dict, rounds_to_train, callbacks
         return [key for key in keys if key in self.collaborator_tasks_results]
 
     def _end_of_round_check(self) -> None:
-        """End the round: derive metrics, aggregate, write it down, and let the next one begin."""
+        """End the round; what goes wrong then is the experiment's failure, not that of whoever reported last."""
+        round_number = self.round_number
+        try:
+            self._end_round()
+        except OSError:
+            # A fault of the machine gives nothing up.
+            raise
+        except Exception as error:
+            logger.exception("round %d cannot be ended", round_number)
+            self.abort(f"round {round_number} cannot be ended: {str(error) or type(error).__name__}")
+
+    def _end_round(self) -> None:
+        """Derive metrics, aggregate, write it down, and let the next round begin."""
         tasks = self.assigner.get_all_tasks_for_round(self.round_number)
         metrics = {task: self._compute_validation_related_task_metrics(task) for task in tasks}
         for task in tasks:
             if validates_the_aggregate(self.assigner.tasks[task]) and self.best_metric in metrics[task]:
                 self._compare_with_best(metrics[task][self.best_metric])
         trained = [task for task in tasks if self.assigner.tasks[task]["function"] == "train_task"]
-        try:
-            model = self._aggregate(trained[0]) if trained else None
-        except ArithmeticError as error:
-            self.abort(str(error))
-            return
+        model = self._aggregate(trained[0]) if trained else None
         last = self.round_number >= self.rounds_to_train or (
             self.round_number + 1 == self.rounds_to_train
             and not self.assigner.get_all_tasks_for_round(self.rounds_to_train)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
+from director.envoys import OnlineEnvoy
 from director.matching import mismatch
+from director.needs import Needs, needs_of
 from federation.equal_code import EQUAL
 from federation.plan import load_plan
 from federation.protocol import federation_pb2 as pb
@@ -22,8 +25,17 @@ FITTING: dict[str, Any] = {
 }
 
 
+def needs(plan_file: Path) -> Needs:
+    plan = load_plan(plan_file)
+    return needs_of(plan.name, plan.config)
+
+
+def envoy(**announcement: Any) -> OnlineEnvoy:
+    return OnlineEnvoy("north", pb.Announcement(**announcement), 0.0, SimpleQueue())
+
+
 def test_an_envoy_that_fits(plan_file: Path) -> None:
-    assert mismatch(load_plan(plan_file), "c" * 64, "1.0", pb.Announcement(**FITTING)) is None
+    assert mismatch(needs(plan_file), "c" * 64, "1.0", envoy(**FITTING)) is None
 
 
 @pytest.mark.parametrize(
@@ -42,12 +54,12 @@ def test_an_envoy_that_fits(plan_file: Path) -> None:
     ],
 )
 def test_what_keeps_an_envoy_away_is_said(plan_file: Path, changes: dict[str, Any], said: str) -> None:
-    reason = mismatch(load_plan(plan_file), "c" * 64, "1.0", pb.Announcement(**(FITTING | changes)))
+    reason = mismatch(needs(plan_file), "c" * 64, "1.0", envoy(**(FITTING | changes)))
     assert said in str(reason)
 
 
 def test_code_that_gives_the_same_bits_counts_as_equal(plan_file: Path) -> None:
     [(before, *_, now), *_] = EQUAL
     told = FITTING | {"code_hashes": {"keyword_spotting": now}}
-    assert mismatch(load_plan(plan_file), before, "1.0", pb.Announcement(**told)) is None
-    assert mismatch(load_plan(plan_file), "e" * 64, "1.0", pb.Announcement(**told)) is not None
+    assert mismatch(needs(plan_file), before, "1.0", envoy(**told)) is None
+    assert mismatch(needs(plan_file), "e" * 64, "1.0", envoy(**told)) is not None

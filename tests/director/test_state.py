@@ -22,7 +22,12 @@ def row(name: str = "first", **changes: object) -> ExperimentRow:
     values: dict[str, object] = {
         "name": name,
         "submission": f"submission-of-{name}",
-        "plan": "{}",
+        "experiment": "keyword_spotting",
+        "rounds": 2,
+        "envoys": 1,
+        "dataset": "speech_commands",
+        "classes": 4,
+        "classes_sha256": "d" * 64,
         "submitted_by": "workspace",
         "code_hash": "c",
         "frozen_fingerprint": "f",
@@ -47,7 +52,7 @@ def journal(tmp_path: Path) -> Journal:
 
 def test_what_is_written_is_there_after_a_restart(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
-    journal.add_experiment(row())
+    journal.add_experiment(row(), "{}")
     journal.update_experiment("first", state="running", cohort=["north"])
     journal.add_event("first", "started", {"cohort": ["north"]})
     journal.add_result("first", ResultRow(0, "train", "north", 7, "b" * 64, b"sums"))
@@ -60,7 +65,7 @@ def test_what_is_written_is_there_after_a_restart(tmp_path: Path) -> None:
 
 
 def test_a_transaction_holds_as_a_whole_or_not_at_all(journal: Journal) -> None:
-    journal.add_experiment(row())
+    journal.add_experiment(row(), "{}")
     with pytest.raises(ZeroDivisionError), journal.transaction():
         journal.update_experiment("first", state="running")
         journal.add_event("first", "started", {})
@@ -73,7 +78,7 @@ def test_a_transaction_holds_as_a_whole_or_not_at_all(journal: Journal) -> None:
 
 def test_a_process_killed_within_a_transaction_leaves_the_state_before_it(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "journal.sqlite")
-    journal.add_experiment(row())
+    journal.add_experiment(row(), "{}")
     journal.close()
     killed = subprocess.run(
         [
@@ -141,7 +146,7 @@ def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_blob_that_nothing_names_any_more_is_found(journal: Journal) -> None:
-    journal.add_experiment(row(model="1" * 64, best_model="2" * 64))
+    journal.add_experiment(row(model="1" * 64, best_model="2" * 64), "{}")
     journal.add_result("first", ResultRow(0, "train", "north", 7, "3" * 64, b""))
     named = ["1" * 64, "2" * 64, "3" * 64]
     assert journal.unreferenced([*named, "4" * 64, "4" * 64, ""]) == ["4" * 64]
@@ -158,7 +163,7 @@ def test_a_blob_that_somebody_holds_stays_though_nothing_names_it_yet(
     with store.held(name):
         discard_unreferenced(journal, store, [name])
         assert store.names() == [name]
-        journal.add_experiment(row(model=name))
+        journal.add_experiment(row(model=name), "{}")
     discard_unreferenced(journal, store, [name])
     assert store.names() == [name], "the journal names it now"
     journal.update_experiment("first", model="")

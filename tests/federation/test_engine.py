@@ -14,7 +14,7 @@ from federation.engine.assigner import CohortAssigner
 from federation.engine.build import build_aggregator
 from federation.engine.client import StaleRound
 from federation.engine.results import ClosedRound, TaskOutput, TaskResult
-from federation.errors import Refused
+from federation.errors import InputError, Refused
 from federation.plan import CheckedPlan, load_plan
 from federation.tensors import Tensors
 from tests.deployment import write_yaml
@@ -290,3 +290,48 @@ def test_a_plans_aggregators_do_not_share_callbacks(plan: CheckedPlan) -> None:
     second, _ = opened(plan)
     assert first.callbacks.callbacks is not second.callbacks.callbacks
     assert first.callbacks.callbacks == second.callbacks.callbacks == []
+
+
+def test_what_goes_wrong_at_a_rounds_end_is_the_rounds_and_not_that_of_whoever_reported_last(
+    plan: CheckedPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot(self: Any, task_name: str) -> dict[str, float]:
+        raise InputError("these sums do not go together")
+
+    monkeypatch.setattr(Aggregator, "_compute_validation_related_task_metrics", cannot)
+    aggregator, notes = opened(plan)
+    run_round(aggregator, {"north": 1.0, "south": 3.0})
+    assert aggregator.failure == "round 0 cannot be ended: these sums do not go together"
+    assert aggregator.get_tasks("north")[3], "time to quit"
+    assert notes.closed == []
+    assert aggregator.authorized_cols == ["north", "south"], "nobody is blamed"
+
+
+def test_a_fault_of_the_disk_at_a_rounds_end_gives_nothing_up(
+    plan: CheckedPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aggregator, notes = opened(plan)
+
+    def full(closed: ClosedRound) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(notes, "close_round", full)
+    with pytest.raises(OSError, match="no space"):
+        run_round(aggregator, {"north": 1.0, "south": 3.0})
+    assert aggregator.failure is None
+
+
+@pytest.mark.parametrize(
+    "error", [OverflowError("math range error"), ValueError("math domain error"), KeyError("math")]
+)
+def test_statistics_that_no_metrics_come_from_are_refused_before_they_are_recorded(
+    plan: CheckedPlan, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def cannot(kind: str, statistics: Any, classes: Any) -> dict[str, float]:
+        raise error
+
+    monkeypatch.setattr("federation.engine.aggregator.sums.derive", cannot)
+    aggregator, notes = opened(plan)
+    with pytest.raises(Refused, match=r"no metrics come from its statistics: .?math"):
+        aggregator.send_local_task_results("north", 0, TRAIN, 10, output(1.0))
+    assert notes.results == []

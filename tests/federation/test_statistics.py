@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from federation.errors import InputError
-from federation.statistics import add, check, classification, derive
+from federation.statistics import Kind, add, check, classification, derive
 
 CLASSES = ("yes", "no", "up")
 
@@ -106,3 +106,35 @@ def test_sums_that_no_honest_site_sends_are_refused() -> None:
             check("classification", statistics, 3)
     with pytest.raises(InputError, match="there is no kind of metrics"):
         check("regression", good, 3)
+
+
+def test_no_number_of_sound_sums_makes_an_unsound_total() -> None:
+    """Else the round could not be ended, by nobody's fault alone."""
+    largest = {
+        "confusion": np.array([[2**39, 0, 0], [0, 0, 0], [0, 0, 0]], np.int64),
+        "loss_sum": np.asarray(np.finfo(np.float64).max / 2**14),
+        "samples": np.asarray(2**39, np.int64),
+    }
+    check("classification", largest, 3)
+    total = {name: value * value.dtype.type(10_000) for name, value in largest.items()}
+    assert derive("classification", total, CLASSES)["accuracy"] == 1.0
+    assert np.isfinite(total["loss_sum"])
+    for name, more in (("confusion", largest["confusion"] + 1), ("loss_sum", np.asarray(1e305))):
+        with pytest.raises(InputError, match=f"{name} must be at most"):
+            check("classification", largest | {name: more}, 3)
+
+
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "float32"])
+def test_sums_of_a_narrow_dtype_stay_within_it(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    narrow = Kind(
+        layout=lambda n_classes: {"narrow": (dtype, ()), "samples": ("int64", ())},
+        derive=lambda sums, classes: {"narrow": float(sums["narrow"])},
+        names=lambda classes: ("narrow",),
+        contradiction=lambda sums: None,
+    )
+    monkeypatch.setattr("federation.statistics.kind_named", lambda name: narrow)
+    kind = np.dtype(dtype)
+    top = np.finfo(kind).max if kind.kind == "f" else np.iinfo(kind).max
+    with pytest.raises(InputError, match="narrow must be at most"):
+        check("narrow", {"narrow": np.asarray(top // 100, kind), "samples": np.asarray(1)}, 0)
+    check("narrow", {"narrow": np.asarray(0, kind), "samples": np.asarray(1)}, 0)

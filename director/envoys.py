@@ -1,0 +1,69 @@
+"""Who is online: the envoys with an open connection, and the orders that are sent to them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+from director.needs import fingerprint
+from federation.protocol import federation_pb2 as pb
+
+
+class Orders(Protocol):
+    """Where an envoy's orders are put."""
+
+    def put(self, order: pb.Order | None, /) -> None:
+        """Send an order; may be called from any thread."""
+
+
+@dataclass(eq=False)
+class OnlineEnvoy:
+    """An envoy with an open connection; ``orders`` are sent to it, None ends the connection."""
+
+    name: str
+    announcement: pb.Announcement
+    since: float
+    orders: Orders
+
+    @property
+    def slots(self) -> int:
+        """How many experiments it runs at once: one for each device."""
+        return max(1, len(self.announcement.devices))
+
+    @cached_property
+    def classes_sha256(self) -> str:
+        """The fingerprint of its labels, to be compared with what an experiment needs."""
+        return fingerprint(self.announcement.classes)
+
+
+class Envoys(dict[str, OnlineEnvoy]):
+    """The envoys that are online, by name; whoever owns it guards it with a lock."""
+
+    def connect(self, name: str, announcement: pb.Announcement, orders: Orders) -> OnlineEnvoy:
+        """Take note of an envoy that is there; a new connection of the same name ends the old one."""
+        envoy = OnlineEnvoy(name, announcement, time.time(), orders)
+        envoy.orders.put(pb.Order(connected=pb.Empty()))
+        if name in self:
+            self[name].orders.put(None)
+        self[name] = envoy
+        return envoy
+
+    def disconnect(self, envoy: OnlineEnvoy) -> bool:
+        """Take note that a connection has ended; False if the envoy has another one by now."""
+        if self.get(envoy.name) is not envoy:
+            return False
+        del self[envoy.name]
+        return True
+
+    def order(self, names: Iterable[str], order: pb.Order) -> None:
+        """Send an order to those of some envoys that are there."""
+        for envoy in [self[name] for name in names if name in self]:
+            envoy.orders.put(order)
+
+    def close(self) -> None:
+        """End every connection."""
+        for envoy in self.values():
+            envoy.orders.put(None)

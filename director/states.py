@@ -1,0 +1,25 @@
+"""The states of an experiment, and which of them may follow which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+FOLLOWING: Mapping[str, frozenset[str]] = {
+    "queued": frozenset({"running", "stopped", "failed"}),
+    "running": frozenset({"finished", "failed", "stopped"}),
+    "finished": frozenset(),
+    "failed": frozenset(),
+    "stopped": frozenset(),
+}
+"""What a state may become; nothing comes after an end."""
+
+ENDED = tuple(state for state, following in FOLLOWING.items() if not following)
+
+
+class IllegalTransition(Exception):  # noqa: N818
+    """An experiment is not in a state that may become the one that was asked for; nothing has been written."""
+
+
+def preceding(state: str) -> list[str]:
+    """Return the states that may become a state."""
+    return sorted(before for before, following in FOLLOWING.items() if state in following)
