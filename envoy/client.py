@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Iterator
-
-import grpc
 
 from federation.engine.results import TaskOutput
 from federation.errors import Unreachable
+from federation.link import Link
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import EXPERIMENT_KEY, retrying
+from federation.rpc import EXPERIMENT_KEY
 from federation.tensors import Tensors, assemble, chunks, measure, pack, unpack
 
 WAIT_SECONDS = 30.0
@@ -24,41 +21,27 @@ class GrpcAggregatorClient:
 
     Parameters
     ----------
-    channel
+    link
         To the director.
-    address
-        Of the director, for messages.
     experiment
         The experiment's name.
-    patience
-        Seconds to keep trying while the director does not answer.
     """
 
-    def __init__(
-        self, channel: grpc.Channel, address: str, experiment: str, patience: float = math.inf
-    ) -> None:
-        self._stub = rpc.DirectorStub(channel)
-        self._address = address
+    def __init__(self, link: Link, experiment: str) -> None:
+        self._link = link
         self._metadata = ((EXPERIMENT_KEY, experiment),)
-        self._patience = patience
-        self._stop = threading.Event()
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Return tasks as soon as there are some; an empty answer after a while, so that a dead director is noticed."""
         request = pb.TasksRequest(wait=WAIT_SECONDS)
-        tasks = retrying(
-            lambda: self._stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15),
-            self._address,
-            patience=self._patience,
-            stop=self._stop,
+        tasks = self._link.call(
+            lambda stub: stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15)
         )
         return list(tasks.tasks) or None, tasks.round, 0, tasks.quit
 
     def get_model(self, round_number: int) -> Tensors:
         """Download the model that a round starts from."""
-        return retrying(
-            lambda: self._download(round_number), self._address, patience=self._patience, stop=self._stop
-        )
+        return self._link.call(lambda stub: self._download(stub, round_number))
 
     def send_local_task_results(
         self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
@@ -79,30 +62,24 @@ class GrpcAggregatorClient:
                 for piece in chunks(named_tensors.tensors):
                     yield pb.ResultChunk(data=piece)
 
-        receipt = retrying(
-            lambda: self._stub.SendTaskResults(upload(), metadata=self._metadata, timeout=TRANSFER_SECONDS),
-            self._address,
-            patience=self._patience,
-            stop=self._stop,
+        receipt = self._link.call(
+            lambda stub: stub.SendTaskResults(upload(), metadata=self._metadata, timeout=TRANSFER_SECONDS)
         )
         return bool(receipt.counted)
 
     def report_failure(self, reason: str, traceback: str) -> None:
         """Tell the director that this envoy cannot go on with the experiment."""
         failure = pb.Failure(reason=reason, traceback=traceback)
-        retrying(
-            lambda: self._stub.ReportFailure(failure, metadata=self._metadata, timeout=30),
-            self._address,
-            patience=60,
+        self._link.call(
+            lambda stub: stub.ReportFailure(failure, metadata=self._metadata, timeout=30), patience=60
         )
 
-    def _download(self, round_number: int) -> Tensors:
-        stream = self._stub.GetModel(
+    def _download(self, stub: rpc.DirectorStub, round_number: int) -> Tensors:
+        stream = stub.GetModel(
             pb.ModelRequest(round=round_number), metadata=self._metadata, timeout=TRANSFER_SECONDS
         )
         info = next(stream).info
         data = assemble((chunk.data for chunk in stream), info.blob.size)
-        tensors = unpack(data)
         if len(data) != info.blob.size:
             raise Unreachable(f"the model arrived cut off: {len(data)} of {info.blob.size} bytes")
-        return tensors
+        return unpack(data)

@@ -124,7 +124,9 @@ def submit(
 @connected
 def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -> None:
     """Follow an experiment until it has ended; with --json every event from the first, one a line."""
-    found = federation.experiment(experiment)
+    from workspace.client import RESTART_SECONDS
+
+    found = federation.experiment(experiment, RESTART_SECONDS)
     if as_json:
         for event in found.events(follow=True):
             click.echo(json.dumps(asdict(event)))
@@ -163,9 +165,11 @@ def model(federation: Federation, experiment: str, output: Path, which: str) -> 
 @connected
 def logs(federation: Federation, experiment: str, envoy: str | None, follow: bool, as_json: bool) -> None:
     """Print what has happened in an experiment, failures with their tracebacks."""
+    from workspace.client import PATIENCE_SECONDS, RESTART_SECONDS
     from workspace.commands.event_lines import event_lines
 
-    for event in federation.experiment(experiment).events(follow=follow):
+    found = federation.experiment(experiment, RESTART_SECONDS if follow else PATIENCE_SECONDS)
+    for event in found.events(follow=follow):
         if envoy is not None and event.body.get("envoy") != envoy:
             continue
         click.echo(json.dumps(asdict(event)) if as_json else "\n".join(event_lines(event)))
