@@ -214,6 +214,7 @@ class Link:
                     if self._closed.is_set():
                         raise self._end()
                     _knock(channel)
+                    self._is_there()
                 except BaseException:
                     self._channel = None
                     channel.close()
@@ -236,7 +237,7 @@ class Link:
     def _is_away(self, problem: FederationError) -> None:
         now = time.monotonic()
         if self._away is None:
-            logger.warning("%s; trying again until it answers", problem)
+            logger.warning("%s; trying again", problem)
             self._away = self._said = now
         elif now - self._said >= SAY_AGAIN_SECONDS:
             logger.warning("%s; trying again for %.0f minutes now", problem, (now - self._away) / 60)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from workspace.commands.common import be_quiet, json_option, print_table, quiet_option, with_plan
+from workspace.commands.common import (
+    be_quiet,
+    json_option,
+    print_table,
+    quiet_option,
+    said_on_standard_error,
+    with_plan,
+)
 
 if TYPE_CHECKING:
     from workspace.client import Federation
@@ -41,7 +49,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         from workspace.config import connect
 
         found = connect(config, insecure, director=director, certificates=certificates, name=member)
-        with found as federation:
+        told = nullcontext() if arguments.get("quiet") else said_on_standard_error("federation.link")
+        with told, found as federation:
             return command(federation, **arguments)
 
     return wrapped
