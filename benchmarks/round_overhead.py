@@ -34,10 +34,10 @@ import numpy as np
 from envoy.client import GrpcAggregatorClient
 from federation.certificates import make_authority, make_member
 from federation.code import code_hash, project_version
-from federation.identity import Credentials
+from federation.identity import Credentials, Identity
+from federation.link import Link
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
-from federation.protocol import federation_pb2_grpc as rpc
 from federation.statistics import classification
 from federation.tensors import Tensors, chunks, digest
 from workspace.client import Experiment, Federation
@@ -142,7 +142,7 @@ def submit(federation: Federation, tensors: Tensors, rounds: int) -> Experiment:
         for piece in chunks(tensors):
             yield pb.SubmitChunk(data=piece)
 
-    made = federation.stub.Submit(upload(), timeout=DEADLINE)
+    made = federation.call(lambda stub: stub.Submit(upload(), timeout=DEADLINE))
     return federation.experiment(made.name)
 
 
@@ -167,13 +167,13 @@ def collaborate(folder: Path, name: str, address: str, tensors: Sequence[str]) -
         experiments=[EXPERIMENT],
         code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
     )
-    with Credentials(folder, name).channel(address, OPTIONS) as channel:
-        orders = rpc.DirectorStub(channel).Connect(announcement)
+    with Link(address, Identity(name, "envoy"), folder) as link:
+        orders = link.stream(lambda stub: stub.Connect(announcement))
         start = next(order.start for order in orders if order.HasField("start"))
         tasks = plan_from_json(start.plan, start.experiment).config["tasks"]
-        client = GrpcAggregatorClient(channel, address, start.experiment)
+        client = GrpcAggregatorClient(link, start.experiment)
         Collaborator(name, "aggregator", start.experiment, client, AddOne(tensors), tasks).run()
-        orders.cancel()
+        orders.close()
 
 
 class AddOne:

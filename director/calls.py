@@ -5,7 +5,7 @@ there are threads keep everybody else out. Streams of tensors are as fast in thr
 (``benchmarks/server_forms.py``), and simpler: they read and write files.
 
 Who calls is checked before the first byte of a payload is read. A `FederationError` becomes its status; anything else is a
-fault of the director's own, is marked as such, and leaves its traceback in the log.
+fault of the director's own, and leaves its traceback in the log. Both are marked as what the director has answered.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import grpc
 
 from federation.engine.client import StaleRound
 from federation.identity import require_role
-from federation.rpc import EXPERIMENT_KEY, OWN_FAULT, status_of
+from federation.rpc import ANSWER_KEY, EXPERIMENT_KEY, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -141,9 +141,11 @@ def _abort_in_thread(context: Any, what: str, error: Exception) -> None:
 
 
 def _told(what: str, error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    # gRPC uses the same statuses for its own faults, which may pass.
+    mark = ((ANSWER_KEY, type(error).__name__),)
     if (status := status_of(error)) is not None:
         logger.log(logging.DEBUG if isinstance(error, StaleRound) else logging.WARNING, "%s: %s", what, error)
-        return status, str(error), ()
+        return status, str(error), mark
     logger.error("%s failed", what, exc_info=error)
     details = f"{what} failed in the director: {type(error).__name__}; its log has more"
-    return grpc.StatusCode.INTERNAL, details, (OWN_FAULT,)
+    return grpc.StatusCode.INTERNAL, details, mark

@@ -16,22 +16,18 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from envoy.config import EnvoyConfig
 from envoy.connection import Connection
 from envoy.policy import permitted_experiments, refusal
 from envoy.worker import WorkOrder
 from federation.code import code_hashes, project_version
-from federation.errors import Refused
+from federation.errors import FederationError
 from federation.experiments import broken_experiments
 from federation.federation_file import open_shard
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
-from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import EXPERIMENT_KEY, Backoff, translate
+from federation.rpc import EXPERIMENT_KEY
 from federation.schema import plain
 from federation.templates import package_of
 
@@ -60,16 +56,16 @@ class Agent:
         self._connection = Connection(
             config.director, config.name, None if insecure else str(config.certificates)
         )
+        self._link = self._connection.link()
         self._stop = threading.Event()
         self._lock = threading.Lock()
-        self._call: Any = None
         self._workers: dict[str, subprocess.Popen[str]] = {}
         self._ended: set[str] = set()
         self._free = [device.name for device in devices]
         self._waiting: list[pb.Start] = []
 
     def run(self) -> None:
-        """Stay connected until `stop`; says once that the director is away, and once that it is back.
+        """Stay connected until `stop`; says when the director is away, again every few minutes, and when it is back.
 
         Raises
         ------
@@ -77,44 +73,22 @@ class Agent:
             If the director refuses this envoy (certificate, role).
         """
         announcement = self._announcement()
-        backoff = Backoff()
-        away = False
-        with self._connection.open() as channel:
-            stub = rpc.DirectorStub(channel)
-            while not self._stop.is_set():
-                try:
-                    self._call = stub.Connect(announcement)
-                    if self._stop.is_set():
-                        break
-                    for order in self._call:
-                        if order.HasField("connected"):
-                            logger.info(
-                                "connected to the director at %s as %s",
-                                self._config.director,
-                                self._config.name,
-                            )
-                            backoff.reset()
-                            away = False
-                        self._obey(order)
-                except grpc.RpcError as error:
-                    if self._stop.is_set():
-                        break
-                    problem = translate(error, self._config.director)
-                    if isinstance(problem, Refused):
-                        self._stop_workers()
-                        raise problem from error
-                    if not away:
-                        logger.warning("%s; trying again until it answers", problem)
-                        away = True
-                self._stop.wait(backoff.pause())
-        self._stop_workers()
+        try:
+            for order in self._link.stream(lambda stub: stub.Connect(announcement), endless=True):
+                if order.HasField("connected"):
+                    logger.info(
+                        "connected to the director at %s as %s", self._config.director, self._config.name
+                    )
+                self._obey(order)
+        finally:
+            self._stop.set()
+            self._stop_workers()
         logger.info("envoy %s has stopped", self._config.name)
 
     def stop(self) -> None:
-        """End the connection and the workers; may be called from a signal handler."""
+        """End the connection and the workers; for another thread than that of `run`, which it may have to wait for."""
         self._stop.set()
-        if self._call is not None:
-            self._call.cancel()
+        self._link.close()
 
     def _announcement(self) -> pb.Announcement:
         shard = open_shard(self._config.shard_descriptor)
@@ -230,15 +204,13 @@ class Agent:
 
     def _report_failure(self, experiment: str, reason: str) -> None:
         metadata = ((EXPERIMENT_KEY, experiment),)
+        failure = pb.Failure(reason=reason)
         try:
-            with self._connection.open() as channel:
-                rpc.DirectorStub(channel).ReportFailure(
-                    pb.Failure(reason=reason), metadata=metadata, timeout=30
-                )
-        except grpc.RpcError as error:
-            logger.error(
-                "experiment %s: %s; the director could not be told: %s", experiment, reason, error.code()
+            self._link.call(
+                lambda stub: stub.ReportFailure(failure, metadata=metadata, timeout=30), patience=60
             )
+        except FederationError as error:
+            logger.error("experiment %s: %s; the director could not be told: %s", experiment, reason, error)
 
     def _stop_workers(self) -> None:
         with self._lock:

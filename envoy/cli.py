@@ -21,6 +21,7 @@ def envoy() -> None:
 def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     """Start an envoy and keep it running until SIGTERM or Ctrl-C."""
     import signal
+    from concurrent.futures import ThreadPoolExecutor
 
     from envoy.agent import Agent
     from envoy.config import EnvoyConfig
@@ -34,4 +35,6 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     agent = Agent(config, find_devices(config.devices), insecure)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.stop())
-    agent.run()
+    # Not in this thread: a signal's handler interrupts it, and would wait for locks that it holds.
+    with ThreadPoolExecutor(1, "agent") as thread:
+        thread.submit(agent.run).result()

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
-import threading
 from collections.abc import Iterator
+from itertools import count
 
 import grpc
 
 from federation.engine.results import TaskOutput
 from federation.errors import Unreachable
+from federation.link import Link
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import EXPERIMENT_KEY, retrying
+from federation.rpc import EXPERIMENT_KEY
 from federation.tensors import Tensors, assemble, chunks, measure, pack, unpack
 
 WAIT_SECONDS = 30.0
 TRANSFER_SECONDS = 3600.0
+OFFER_SECONDS = 30.0
 
 
 class GrpcAggregatorClient:
@@ -24,46 +25,32 @@ class GrpcAggregatorClient:
 
     Parameters
     ----------
-    channel
+    link
         To the director.
-    address
-        Of the director, for messages.
     experiment
         The experiment's name.
-    patience
-        Seconds to keep trying while the director does not answer.
     """
 
-    def __init__(
-        self, channel: grpc.Channel, address: str, experiment: str, patience: float = math.inf
-    ) -> None:
-        self._stub = rpc.DirectorStub(channel)
-        self._address = address
+    def __init__(self, link: Link, experiment: str) -> None:
+        self._link = link
         self._metadata = ((EXPERIMENT_KEY, experiment),)
-        self._patience = patience
-        self._stop = threading.Event()
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Return tasks as soon as there are some; an empty answer after a while, so that a dead director is noticed."""
         request = pb.TasksRequest(wait=WAIT_SECONDS)
-        tasks = retrying(
-            lambda: self._stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15),
-            self._address,
-            patience=self._patience,
-            stop=self._stop,
+        tasks = self._link.call(
+            lambda stub: stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15)
         )
         return list(tasks.tasks) or None, tasks.round, 0, tasks.quit
 
     def get_model(self, round_number: int) -> Tensors:
         """Download the model that a round starts from."""
-        return retrying(
-            lambda: self._download(round_number), self._address, patience=self._patience, stop=self._stop
-        )
+        return self._link.call(lambda stub: self._download(stub, round_number))
 
     def send_local_task_results(
         self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
     ) -> bool:
-        """Upload a task's result; sending it twice counts it once."""
+        """Upload a task's result; sending it twice counts it once, and what broke off goes on where it broke."""
         sha256, size = measure(named_tensors.tensors) if named_tensors.tensors else ("", 0)
         info = pb.ResultInfo(
             round=round_number,
@@ -72,37 +59,55 @@ class GrpcAggregatorClient:
             statistics=pack(named_tensors.statistics),
             blob=pb.Blob(sha256=sha256, size=size),
         )
+        attempts = count()
 
-        def upload() -> Iterator[pb.ResultChunk]:
-            yield pb.ResultChunk(info=info)
-            if size:
-                for piece in chunks(named_tensors.tensors):
-                    yield pb.ResultChunk(data=piece)
+        def send(stub: rpc.DirectorStub) -> pb.Receipt:
+            # Nothing of it can be there before the first attempt.
+            have = self._have(stub, info) if size and next(attempts) else 0
+            receipt = self._upload(stub, info, named_tensors.tensors, have)
+            return self._upload(stub, info, named_tensors.tensors, 0) if receipt.again else receipt
 
-        receipt = retrying(
-            lambda: self._stub.SendTaskResults(upload(), metadata=self._metadata, timeout=TRANSFER_SECONDS),
-            self._address,
-            patience=self._patience,
-            stop=self._stop,
+        return bool(self._link.call(send).counted)
+
+    def _have(self, stub: rpc.DirectorStub, info: pb.ResultInfo) -> int:
+        """Ask how much of a result is at the director."""
+        try:
+            return int(stub.OfferResult(info, metadata=self._metadata, timeout=OFFER_SECONDS).have)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNIMPLEMENTED:  # a director of an earlier version
+                return 0
+            raise
+
+    def _upload(self, stub: rpc.DirectorStub, info: pb.ResultInfo, tensors: Tensors, have: int) -> pb.Receipt:
+        def pieces() -> Iterator[pb.ResultChunk]:
+            first = pb.ResultInfo()
+            first.CopyFrom(info)
+            first.offset = have
+            yield pb.ResultChunk(info=first)
+            passed = 0
+            for piece in chunks(tensors) if tensors else ():
+                if passed + len(piece) > have:
+                    yield pb.ResultChunk(data=piece[max(0, have - passed) :])
+                passed += len(piece)
+
+        receipt: pb.Receipt = stub.SendTaskResults(
+            pieces(), metadata=self._metadata, timeout=TRANSFER_SECONDS
         )
-        return bool(receipt.counted)
+        return receipt
 
     def report_failure(self, reason: str, traceback: str) -> None:
         """Tell the director that this envoy cannot go on with the experiment."""
         failure = pb.Failure(reason=reason, traceback=traceback)
-        retrying(
-            lambda: self._stub.ReportFailure(failure, metadata=self._metadata, timeout=30),
-            self._address,
-            patience=60,
+        self._link.call(
+            lambda stub: stub.ReportFailure(failure, metadata=self._metadata, timeout=30), patience=60
         )
 
-    def _download(self, round_number: int) -> Tensors:
-        stream = self._stub.GetModel(
+    def _download(self, stub: rpc.DirectorStub, round_number: int) -> Tensors:
+        stream = stub.GetModel(
             pb.ModelRequest(round=round_number), metadata=self._metadata, timeout=TRANSFER_SECONDS
         )
         info = next(stream).info
         data = assemble((chunk.data for chunk in stream), info.blob.size)
-        tensors = unpack(data)
         if len(data) != info.blob.size:
             raise Unreachable(f"the model arrived cut off: {len(data)} of {info.blob.size} bytes")
-        return tensors
+        return unpack(data)

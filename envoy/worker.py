@@ -52,8 +52,8 @@ class WorkOrder:
 def work(order: WorkOrder) -> None:
     """Take part in an experiment until its aggregator says quit; what goes wrong is reported to the director."""
     connection = Connection(**order.connection)
-    with connection.open() as channel:
-        client = GrpcAggregatorClient(channel, connection.director, order.experiment)
+    with connection.link() as link:
+        client = GrpcAggregatorClient(link, order.experiment)
         try:
             _collaborate(order, connection.name, client)
         except Exception as error:

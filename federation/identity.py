@@ -8,7 +8,6 @@ only) a caller's word is taken for its name and role.
 from __future__ import annotations
 
 import datetime as dt
-import ipaddress
 import logging
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 from cryptography import x509
 
+from federation.addresses import is_loopback_peer, require_loopback, split_address
 from federation.certificates import (
     AUTHORITY,
     ROLES,
@@ -32,6 +32,7 @@ from federation.certificates import (
 )
 from federation.errors import InputError, Refused
 from federation.names import check_name
+from federation.proxies import proxy_options
 
 __all__ = [
     "ROLES",
@@ -108,8 +109,7 @@ class Credentials:
         for known in (certificate, authority):
             if reason := _invalid_now(known):
                 raise InputError(f"{file}: {reason}; make it anew with `fed certify --force`")
-        if key_file(self.folder, self.name).stat().st_mode & 0o077:
-            logger.warning("%s can be read by others; chmod 600 it", key_file(self.folder, self.name))
+        _warn_if_readable(key_file(self.folder, self.name))
         return Identity(name, role)
 
     def server_credentials(self) -> grpc.ServerCredentials:
@@ -126,7 +126,9 @@ class Credentials:
         self.identity()
         authority, key, certificate = self._read()
         return grpc.secure_channel(
-            address, grpc.ssl_channel_credentials(authority, key, certificate), list(options)
+            address,
+            grpc.ssl_channel_credentials(authority, key, certificate),
+            [*proxy_options(address), *options],
         )
 
     def _read(self) -> tuple[bytes, bytes, bytes]:
@@ -243,46 +245,8 @@ def insecure_channel(address: str, identity: Identity, options: Options = ()) ->
     """Open a channel without certificates, to a director on the loopback address that takes our word."""
     require_loopback(address)
     check_name(identity.name)
-    return grpc.intercept_channel(grpc.insecure_channel(address, list(options)), _Introduction(identity))
-
-
-def require_loopback(address: str) -> None:
-    """Refuse an address from which, or at which, others could be reached.
-
-    Raises
-    ------
-    InputError
-        If its host is not ``localhost`` or a loopback IP address.
-    """
-    host, _ = split_address(address)
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
-        raise InputError(
-            f"{address}: without certificates only 127.0.0.1, ::1 or localhost; leave --insecure out"
-        )
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Split ``host:port``; an IPv6 host stands in brackets.
-
-    Raises
-    ------
-    InputError
-        If it is not of that form.
-    """
-    host, _, port = address.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    if not bare or (":" in bare) != host.startswith("[") or not port.isdecimal() or int(port) > 65535:
-        raise InputError(f"{address!r}: is no address; write it as host:port")
-    return bare, int(port)
-
-
-def is_loopback_peer(peer: str) -> bool:
-    """Tell whether a peer, as gRPC names it, calls from this machine."""
-    return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))
+    channel = grpc.insecure_channel(address, [*proxy_options(address), *options])
+    return grpc.intercept_channel(channel, _Introduction(identity))
 
 
 class _CallDetails(NamedTuple):
@@ -320,6 +284,13 @@ class _Introduction(
 def _certified(pem: bytes) -> tuple[Identity, x509.Certificate]:
     certificate = x509.load_pem_x509_certificate(pem)
     return Identity(*subject_of(certificate)), certificate
+
+
+@lru_cache
+def _warn_if_readable(key: Path) -> None:
+    """Warn once of a key that others can read: it is read again with each attempt to connect."""
+    if key.stat().st_mode & 0o077:
+        logger.warning("%s can be read by others; chmod 600 it", key)
 
 
 def _invalid_now(certificate: x509.Certificate) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -124,16 +125,17 @@ class Service:
             self._ended = True
             self._news.notify_all()
 
-    def wait_for(self, pattern: str, deadline: float = DEADLINE) -> re.Match[str]:
-        """Return the first line that matches, as soon as it is there."""
+    def wait_for(self, pattern: str, deadline: float = DEADLINE, times: int = 1) -> re.Match[str]:
+        """Return the first line that matches, or the one that does so after ``times``, as soon as it is there."""
 
         def found() -> re.Match[str] | None:
-            return next((m for line in self.lines if (m := re.search(pattern, line))), None)
+            matches = (m for line in self.lines if (m := re.search(pattern, line)))
+            return next(itertools.islice(matches, times - 1, None), None)
 
         with self._news:
             self._news.wait_for(lambda: found() or self._ended, deadline)
             match = found()
-        assert match, f"no line {pattern!r} in:\n" + "\n".join(self.lines)
+        assert match, f"no line {pattern!r} ({times}) in:\n" + "\n".join(self.lines)
         return match
 
     def count(self, pattern: str) -> int:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import grpc
-
 from federation.code import code_hash, project_version
-from federation.errors import ExperimentFailed, InputError, Unreachable
-from federation.identity import Credentials, Identity, insecure_channel
+from federation.errors import ExperimentFailed, InputError
+from federation.identity import Identity
+from federation.link import Link
 from federation.plan import CheckedPlan, load_plan, plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import EXPERIMENT_KEY, Backoff, retrying, translate
+from federation.rpc import EXPERIMENT_KEY
 from federation.tensors import Tensors, assemble, chunks, measure, unpack
 from workspace.metrics import metric_rows
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
+# For what is worth waiting for: a director that is started again takes a while.
+RESTART_SECONDS = 60.0
 CALL_SECONDS = 30.0
 TRANSFER_SECONDS = 3600.0
 ENDED = ("finished", "failed", "stopped")
@@ -104,13 +106,7 @@ class Federation:
     ) -> None:
         self.address = director
         self.checkpoints = dict(checkpoints or {})
-        options = [("grpc.max_receive_message_length", 64 << 20), ("grpc.keepalive_time_ms", 20_000)]
-        self._channel = (
-            insecure_channel(director, Identity(name, "workspace"), options)
-            if insecure
-            else Credentials(Path(certificates), name).channel(director, options)
-        )
-        self.stub = rpc.DirectorStub(self._channel)
+        self.link = Link(director, Identity(name, "workspace"), None if insecure else Path(certificates))
 
     def __enter__(self) -> Federation:
         return self
@@ -120,22 +116,20 @@ class Federation:
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self.link.close()
 
     def envoys(self) -> list[EnvoyInfo]:
         """Return the envoys that are online, by name."""
-        return [
-            _envoy(e)
-            for e in self.call(lambda: self.stub.ListEnvoys(pb.Empty(), timeout=CALL_SECONDS)).envoys
-        ]
+        listed = self.call(lambda stub: stub.ListEnvoys(pb.Empty(), timeout=CALL_SECONDS))
+        return [_envoy(e) for e in listed.envoys]
 
-    def experiments(self) -> list[ExperimentInfo]:
-        """Return all experiments, oldest first."""
-        listed = self.call(lambda: self.stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS))
+    def experiments(self, patience: float = PATIENCE_SECONDS) -> list[ExperimentInfo]:
+        """Return all experiments, oldest first; ``patience`` is for a director that is away, in seconds."""
+        listed = self.call(lambda stub: stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS), patience)
         return [_experiment(e) for e in listed.experiments]
 
-    def experiment(self, name: str) -> Experiment:
-        """Return an experiment by name, one of yesterday too.
+    def experiment(self, name: str, patience: float = PATIENCE_SECONDS) -> Experiment:
+        """Return an experiment by name, one of yesterday too; ``patience`` is for a director that is away.
 
         Raises
         ------
@@ -143,7 +137,7 @@ class Federation:
             If the director has none of that name.
         """
         experiment = Experiment(self, name)
-        experiment.info()
+        experiment.info(patience)
         return experiment
 
     def submit(
@@ -187,12 +181,12 @@ class Federation:
             for piece in chunks(exchange.tensors):
                 yield pb.SubmitChunk(data=piece)
 
-        made = self.call(lambda: self.stub.Submit(upload(), timeout=TRANSFER_SECONDS))
+        made = self.call(lambda stub: stub.Submit(upload(), timeout=TRANSFER_SECONDS), RESTART_SECONDS)
         return Experiment(self, made.name)
 
-    def call(self, function: Callable[[], T]) -> T:
+    def call(self, function: Callable[[rpc.DirectorStub], T], patience: float = PATIENCE_SECONDS) -> T:
         """Make a call, again while the director is away for a moment."""
-        return retrying(function, self.address, patience=PATIENCE_SECONDS)
+        return self.link.call(function, patience=patience)
 
 
 class Experiment:
@@ -206,9 +200,9 @@ class Experiment:
     def __repr__(self) -> str:
         return f"Experiment({self.name!r})"
 
-    def info(self) -> ExperimentInfo:
-        """Return how the experiment stands."""
-        for info in self._federation.experiments():
+    def info(self, patience: float = PATIENCE_SECONDS) -> ExperimentInfo:
+        """Return how the experiment stands; ``patience`` is for a director that is away, in seconds."""
+        for info in self._federation.experiments(patience):
             if info.name == self.name:
                 return info
         raise InputError(
@@ -220,21 +214,17 @@ class Experiment:
 
         A connection that breaks is taken up again where it broke.
         """
-        stub, backoff = self._federation.stub, Backoff()
-        while True:
-            try:
-                stream = stub.Watch(pb.WatchRequest(after=after, follow=follow), metadata=self._metadata)
-                with contextlib.closing(_Cancelled(stream)):
-                    for event in stream:
-                        after = event.id
-                        backoff.reset()
-                        yield Event(event.id, event.time, event.kind, json.loads(event.body))
-                return
-            except grpc.RpcError as error:
-                problem = translate(error, self._federation.address)
-                if not isinstance(problem, Unreachable) or not follow:
-                    raise problem from error
-                _sleep(backoff.pause())
+
+        def watch(stub: rpc.DirectorStub) -> Iterator[pb.Event]:
+            request = pb.WatchRequest(after=after, follow=follow)
+            stream: Iterator[pb.Event] = stub.Watch(request, metadata=self._metadata)
+            return stream
+
+        patience = math.inf if follow else PATIENCE_SECONDS
+        with contextlib.closing(self._federation.link.stream(watch, patience=patience)) as stream:
+            for event in stream:
+                after = event.id
+                yield Event(event.id, event.time, event.kind, json.loads(event.body))
 
     def watch(self, show: bool = True) -> ExperimentInfo:
         """Wait until the experiment has ended; ``show`` draws the rounds as they come.
@@ -246,10 +236,10 @@ class Experiment:
         """
         from workspace.progress import RoundProgress
 
-        with RoundProgress(self.name, self.info().rounds, show) as progress:
+        with RoundProgress(self.name, self.info(RESTART_SECONDS).rounds, show) as progress:
             for event in self.events(follow=True):
                 progress.take(event.kind, event.body)
-        info = self.info()
+        info = self.info(RESTART_SECONDS)
         if info.state != "finished":
             raise ExperimentFailed(f"experiment {self.name} {info.state}: {info.reason}")
         return info
@@ -263,9 +253,8 @@ class Experiment:
 
     def stop(self) -> ExperimentInfo:
         """Stop the experiment; what it has reached so far is kept."""
-        stub = self._federation.stub
         stopped = self._federation.call(
-            lambda: stub.Stop(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS)
+            lambda stub: stub.Stop(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS)
         )
         return _experiment(stopped)
 
@@ -296,30 +285,14 @@ class Experiment:
         return Path(folder)
 
     def _download(self, which: str) -> tuple[pb.ModelInfo, Tensors]:
-        def receive() -> tuple[pb.ModelInfo, Tensors]:
-            stream = self._federation.stub.GetModel(
+        def receive(stub: rpc.DirectorStub) -> tuple[pb.ModelInfo, Tensors]:
+            stream = stub.GetModel(
                 pb.ModelRequest(kept=which), metadata=self._metadata, timeout=TRANSFER_SECONDS
             )
             info = next(stream).info
             return info, unpack(assemble((chunk.data for chunk in stream), info.blob.size))
 
         return self._federation.call(receive)
-
-
-class _Cancelled:
-    """Cancels a stream when it is closed, so that the director does not go on waiting for us."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    def close(self) -> None:
-        self._stream.cancel()
-
-
-def _sleep(seconds: float) -> None:
-    import threading
-
-    threading.Event().wait(seconds)
 
 
 def _envoy(envoy: pb.Envoy) -> EnvoyInfo:

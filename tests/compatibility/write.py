@@ -186,6 +186,7 @@ def write_calls(plan: Path, target: Path, work: Path) -> None:
 
     from envoy.client import GrpcAggregatorClient
     from envoy.connection import Connection
+    from federation.link import KNOCK
     from federation.protocol import federation_pb2 as pb
     from federation.protocol import federation_pb2_grpc as rpc
     from workspace.client import Federation
@@ -205,8 +206,8 @@ def write_calls(plan: Path, target: Path, work: Path) -> None:
             done.tensors("best")
             broken = federation.submit(plan, ["aggregator.settings.rounds_to_train=200"], name="broken")
             next(e for e in broken.events(follow=True) if e.kind == "round_started")
-            with Connection(proxy.address, "north", None).open() as channel:
-                client = GrpcAggregatorClient(channel, proxy.address, "broken")
+            with Connection(proxy.address, "north", None).link() as link:
+                client = GrpcAggregatorClient(link, "broken")
                 client.report_failure("the disk is full", "Traceback (most recent call last):\n  ...")
             federation.submit(plan, ["federation.settings.envoys=3"], name="waits").stop()
             federation.experiments()
@@ -218,6 +219,8 @@ def write_calls(plan: Path, target: Path, work: Path) -> None:
         proxy.close()
     kept: dict[tuple[str, str], Any] = {}
     for call in proxy.calls:
+        if call.method == KNOCK:
+            continue
         which = call.code
         if call.method.endswith("SendTaskResults"):
             which = pb.ResultChunk.FromString(call.requests[0]).info.task

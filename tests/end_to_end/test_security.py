@@ -112,9 +112,9 @@ def hostile(deployment: Deployment, tiny_plan: dict[str, Any], tmp_path: Path, s
 
     double.process.send_signal(signal.SIGSTOP)
     experiment = federation.submit(plan, ["aggregator.settings.rounds_to_train=1"])
-    channel = Connection(deployment.address, "hostile", str(deployment.certificates)).open()
-    yield experiment, GrpcAggregatorClient(channel, deployment.address, experiment.name), honest
-    channel.close()
+    link = Connection(deployment.address, "hostile", str(deployment.certificates)).link()
+    yield experiment, GrpcAggregatorClient(link, experiment.name), honest
+    link.close()
     federation.close()
     double.process.send_signal(signal.SIGCONT)
 
@@ -156,8 +156,8 @@ def test_an_oversized_upload_is_refused_before_it_is_read(hostile: Any) -> None:
 def test_another_envoys_experiment_cannot_be_touched(hostile: Any, deployment: Deployment) -> None:
     experiment, _, _ = hostile
     make_member(deployment.certificates, "stranger", "envoy")
-    with Connection(deployment.address, "stranger", str(deployment.certificates)).open() as channel:
-        client = GrpcAggregatorClient(channel, deployment.address, experiment.name)
+    with Connection(deployment.address, "stranger", str(deployment.certificates)).link() as link:
+        client = GrpcAggregatorClient(link, experiment.name)
         assert client.get_tasks()[3], "nothing to do for it here"
         with pytest.raises(Refused, match="not in the cohort"):
             client.get_model(0)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -37,6 +39,22 @@ def be_quiet(quiet: bool) -> None:
         from workspace.quiet import quiet_libraries
 
         quiet_libraries()
+
+
+@contextmanager
+def said_on_standard_error(name: str) -> Iterator[None]:
+    """Say on standard error what a logger has to tell, so that a command does not wait without a word."""
+    handler = _OnStandardError()
+    logging.getLogger(name).addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger(name).removeHandler(handler)
+
+
+class _OnStandardError(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(f"fed: {record.getMessage()}", err=True)
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:

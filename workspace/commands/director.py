@@ -5,13 +5,21 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from workspace.commands.common import be_quiet, json_option, print_table, quiet_option, with_plan
+from workspace.commands.common import (
+    be_quiet,
+    json_option,
+    print_table,
+    quiet_option,
+    said_on_standard_error,
+    with_plan,
+)
 
 if TYPE_CHECKING:
     from workspace.client import Federation
@@ -41,7 +49,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         from workspace.config import connect
 
         found = connect(config, insecure, director=director, certificates=certificates, name=member)
-        with found as federation:
+        told = nullcontext() if arguments.get("quiet") else said_on_standard_error("federation.link")
+        with told, found as federation:
             return command(federation, **arguments)
 
     return wrapped
@@ -124,7 +133,9 @@ def submit(
 @connected
 def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -> None:
     """Follow an experiment until it has ended; with --json every event from the first, one a line."""
-    found = federation.experiment(experiment)
+    from workspace.client import RESTART_SECONDS
+
+    found = federation.experiment(experiment, RESTART_SECONDS)
     if as_json:
         for event in found.events(follow=True):
             click.echo(json.dumps(asdict(event)))
@@ -163,9 +174,11 @@ def model(federation: Federation, experiment: str, output: Path, which: str) -> 
 @connected
 def logs(federation: Federation, experiment: str, envoy: str | None, follow: bool, as_json: bool) -> None:
     """Print what has happened in an experiment, failures with their tracebacks."""
+    from workspace.client import PATIENCE_SECONDS, RESTART_SECONDS
     from workspace.commands.event_lines import event_lines
 
-    for event in federation.experiment(experiment).events(follow=follow):
+    found = federation.experiment(experiment, RESTART_SECONDS if follow else PATIENCE_SECONDS)
+    for event in found.events(follow=follow):
         if envoy is not None and event.body.get("envoy") != envoy:
             continue
         click.echo(json.dumps(asdict(event)) if as_json else "\n".join(event_lines(event)))
