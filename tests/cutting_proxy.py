@@ -42,7 +42,11 @@ class CuttingProxy:
         with suppress(OSError):
             while True:
                 caller, _ = self._listener.accept()
-                director = socket.create_connection(self._target)
+                try:
+                    director = socket.create_connection(self._target)
+                except OSError:
+                    caller.close()  # as a host answers where nobody listens
+                    continue
                 # Little may be on its way at any time, as on a slow line.
                 for end in (caller, director):
                     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * PIECE)
