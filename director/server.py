@@ -7,7 +7,9 @@ import fcntl
 import logging
 import resource
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import IO
 
 import grpc
@@ -97,9 +99,26 @@ class Director:
         logger.info("director is stopping")
         service.close()
         await server.stop(GRACE_SECONDS)
+        if not await _has_ended(transfers, GRACE_SECONDS):
+            logger.warning("a transfer does not end; it is left, and goes on where it broke")
         address_file.unlink(missing_ok=True)
         service.pool.shutdown()
         logger.info("director has stopped")
+
+
+async def _has_ended(pool: ThreadPoolExecutor, seconds: float) -> bool:
+    """Wait for a pool's threads while the event loop goes on, by which they get their messages; say whether they ended."""
+    ended, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wait() -> None:
+        pool.shutdown()
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(ended.set)
+
+    threading.Thread(target=wait, daemon=True).start()
+    with suppress(TimeoutError):
+        await asyncio.wait_for(ended.wait(), seconds)
+    return ended.is_set()
 
 
 def _raise_descriptor_limit() -> None:

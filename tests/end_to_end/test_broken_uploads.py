@@ -147,4 +147,5 @@ def test_it_goes_on_after_a_director_that_ends_in_its_middle(deployment: Deploym
     proxy = KillingProxy(running, [running.size // 2], number)
     assert send_through(running, proxy).state == "finished"
     assert proxy.made == 1
-    assert proxy.sent <= 1.1 * running.size + CHUNK, "what had arrived was kept"
+    # What was on its way into a process that is gone comes again; begun anew, it would be half as much again.
+    assert proxy.sent <= running.size + 3 * CHUNK < 1.5 * running.size, "what was on disk was kept"
