@@ -30,7 +30,7 @@ class DirectorConfig:
     max_model_gib
         The largest initial model that is accepted, in GiB.
     threads
-        Calls at once: an idle envoy takes one, a working one two, a watching workspace one.
+        Transfers of models and results at once; whoever only waits takes none.
     """
 
     listen: Address = "127.0.0.1:50051"
