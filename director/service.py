@@ -25,6 +25,7 @@ from federation.engine.results import TaskOutput
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
+from federation.rpc import GoingDown
 from federation.tensors import unpack
 
 logger = logging.getLogger(__name__)
@@ -224,7 +225,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
 
     def _refuse_while_closing(self) -> None:
         if self._closing:
-            raise Unreachable("the director is going down; try again when it is back")
+            raise GoingDown("the director is going down; try again when it is back")
 
     def _member_of(self, caller: Caller) -> Aggregator:
         aggregator = self._experiments.live(caller.experiment)

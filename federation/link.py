@@ -23,7 +23,7 @@ import grpc
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.identity import Credentials, Identity, insecure_channel
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import is_answer, translate
+from federation.rpc import is_answer, is_farewell, translate
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -192,9 +192,9 @@ class Link:
             except (grpc.RpcError, Unreachable) as error:
                 if self._closed.is_set():
                     return
-                if channel is not None and isinstance(error, grpc.RpcError) and not is_answer(error):
-                    self._lose(channel)
                 problem = translate(error, self.address) if isinstance(error, grpc.RpcError) else error
+                if channel is not None and _is_broken(error):
+                    self._lose(channel)
                 failing = min(failing, time.monotonic())
                 passes = not isinstance(problem, Refused) if endless else isinstance(problem, Unreachable)
                 if not passes or time.monotonic() - failing >= patience:
@@ -250,6 +250,11 @@ class Link:
 
     def _end(self) -> Unreachable:
         return Unreachable(f"the connection to the director at {self.address} is closed")
+
+
+def _is_broken(error: Exception) -> bool:
+    """Say whether a channel is of no use any more: on one that a director has closed as it went down, gRPC might wait long."""
+    return isinstance(error, grpc.RpcError) and (is_farewell(error) or not is_answer(error))
 
 
 def _knock(channel: grpc.Channel) -> None:

@@ -17,6 +17,11 @@ EXPERIMENT_KEY = "fed-experiment"
 # In the trailing metadata of each error that a director has answered with: gRPC uses the same statuses for its own faults.
 ANSWER_KEY = "fed-answer"
 
+
+class GoingDown(Unreachable):
+    """The director answers that it is about to close the connection."""
+
+
 _STATUS: list[tuple[type[FederationError], grpc.StatusCode]] = [
     (StaleRound, grpc.StatusCode.FAILED_PRECONDITION),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
@@ -46,6 +51,12 @@ def status_of(error: Exception) -> grpc.StatusCode | None:
 def is_answer(error: grpc.RpcError) -> bool:
     """Tell whether a call's error is what the director has answered, not a fault on the way to it."""
     return any(pair.key == ANSWER_KEY for pair in error.trailing_metadata() or ())
+
+
+def is_farewell(error: grpc.RpcError) -> bool:
+    """Tell whether the director has answered that it goes down."""
+    answers = [str(pair.value) for pair in error.trailing_metadata() or () if pair.key == ANSWER_KEY]
+    return GoingDown.__name__ in answers
 
 
 def translate(error: grpc.RpcError, address: str) -> FederationError:
