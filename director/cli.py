@@ -20,18 +20,18 @@ def director() -> None:
 @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
 def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     """Start a director and keep it running until SIGTERM or Ctrl-C."""
-    import signal
-
     from director.config import DirectorConfig
     from director.server import Director
     from federation import logs, schema
     from federation.core_log import refusals_in_words
+    from federation.signals import StopSignals
 
     config = schema.load(path, DirectorConfig, overrides)
     logs.configure(config.log_level, file=config.state / "director.log")
     with refusals_in_words():
         running = Director(config, insecure)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: running.stop())
-        running.start()
-        running.wait()
+        with StopSignals() as signals:
+            running.start()
+            signals.wait()
+            running.stop()
+            running.wait()
