@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import socket
 from types import FrameType
 
+logger = logging.getLogger(__name__)
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_WAKE = 0
 
 
 class StopSignals:
@@ -33,14 +37,18 @@ class StopSignals:
         self._writing.close()
 
     def wait(self) -> None:
-        """Return when a signal has come, or `wake` was called."""
-        self._reading.recv(1)
+        """Return when one of the signals has come, which the log says, or `wake` was called."""
+        while (number := self._reading.recv(1)[0]) != _WAKE:
+            # The interpreter tells of other signals, too, which somebody may have given a handler.
+            if number in SIGNALS:
+                logger.info("%s: stops", signal.Signals(number).name)
+                return
 
     def wake(self) -> None:
         """Let `wait` return; from any thread."""
         # Who waited may have gone on already.
         with contextlib.suppress(OSError):
-            self._writing.send(b"\0")
+            self._writing.send(bytes([_WAKE]))
 
 
 def _nothing(number: int, frame: FrameType | None) -> None:

@@ -36,3 +36,14 @@ def test_it_can_be_woken_and_nobody_need_wait_any_more() -> None:
         threading.Timer(0.1, signals.wake).start()
         signals.wait()
     signals.wake()
+
+
+def test_other_signals_do_not_end_the_wait() -> None:
+    before = signal.signal(signal.SIGUSR2, lambda *_: None)
+    with StopSignals() as signals:
+        signal.raise_signal(signal.SIGUSR2)
+        late = threading.Timer(0.2, signals.wake)
+        late.start()
+        signals.wait()
+        assert late.finished.is_set(), "it has waited for what came after"
+    signal.signal(signal.SIGUSR2, before)
