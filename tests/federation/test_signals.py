@@ -42,8 +42,13 @@ def test_other_signals_do_not_end_the_wait() -> None:
     before = signal.signal(signal.SIGUSR2, lambda *_: None)
     with StopSignals() as signals:
         signal.raise_signal(signal.SIGUSR2)
-        late = threading.Timer(0.2, signals.wake)
-        late.start()
+        late = threading.Event()
+
+        def wake() -> None:
+            late.set()
+            signals.wake()
+
+        threading.Timer(0.2, wake).start()
         signals.wait()
-        assert late.finished.is_set(), "it has waited for what came after"
+        assert late.is_set(), "it has waited for what came after"
     signal.signal(signal.SIGUSR2, before)
