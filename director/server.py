@@ -89,7 +89,7 @@ class Director:
         port = listen(server, self._config.listen, self._credentials)
         stopped = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Not signal.signal: its handler would run in the middle of whatever the main thread does, locks held.
+            # The loop is woken by the interpreter's descriptor, whichever thread the system gives the signal to.
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await server.start()
         address_file = self._config.state / "address"

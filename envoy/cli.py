@@ -20,21 +20,22 @@ def envoy() -> None:
 @click.option("--insecure", is_flag=True, help="Without certificates; on the loopback address only.")
 def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     """Start an envoy and keep it running until SIGTERM or Ctrl-C."""
-    import signal
     from concurrent.futures import ThreadPoolExecutor
 
     from envoy.agent import Agent
     from envoy.config import EnvoyConfig
     from envoy.devices import find_devices
     from federation import logs, schema
+    from federation.signals import StopSignals
     from federation.templates import say_earlier_names
 
     config = schema.load(path, EnvoyConfig, overrides)
     logs.configure(config.log_level, file=config.state / config.name / "envoy.log")
     say_earlier_names()
     agent = Agent(config, find_devices(config.devices), insecure)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: agent.stop())
-    # Not in this thread: a signal's handler interrupts it, and would wait for locks that it holds.
-    with ThreadPoolExecutor(1, "agent") as thread:
-        thread.submit(agent.run).result()
+    with ThreadPoolExecutor(1, "agent") as thread, StopSignals() as signals:
+        running = thread.submit(agent.run)
+        running.add_done_callback(lambda _: signals.wake())
+        signals.wait()
+        agent.stop()
+        running.result()
