@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from federation.errors import InputError, Refused, Unreachable
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
@@ -118,11 +119,9 @@ class BlobStore:
         return self.path(sha256).stat().st_size
 
     def stream(self, sha256: str, size: int = CHUNK_BYTES) -> Iterator[bytes]:
-        """Yield a blob's bytes in pieces; raises as `open` does."""
+        """Open a blob, and yield its bytes in pieces, even if it is removed meanwhile; raises as `open` does."""
         self.check(sha256)
-        with self.path(sha256).open("rb") as file:
-            while piece := file.read(size):
-                yield piece
+        return _pieces(self.path(sha256).open("rb"), size)
 
     def check(self, sha256: str) -> None:
         """Compare a blob with its name, unless this process has done so before; raises as `open` does."""
@@ -236,6 +235,12 @@ class BlobStore:
 
 def _blobs_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if _SHA256.fullmatch(path.name))
+
+
+def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(size):
+            yield piece
 
 
 def _sync(path: Path) -> None:

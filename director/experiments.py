@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -119,6 +120,10 @@ class Experiments:
         """Return all experiments, oldest first."""
         return self._journal.experiments()
 
+    def unchanged(self) -> AbstractContextManager[None]:
+        """Keep the journal, and the blobs that it names, as they are while the context lasts."""
+        return self._journal.transaction()
+
     def plan(self, name: str) -> str:
         """Return the JSON of an experiment's plan."""
         return self._journal.plan(name)
@@ -173,9 +178,6 @@ class Experiments:
         with self._lock:
             self._closing = True
             self._envoys.close()
-            aggregators = list(self._live.values())
-        for aggregator in aggregators:
-            aggregator.interrupt()
         self.turned.ring()
         self.news.ring()
 

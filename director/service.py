@@ -110,24 +110,28 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             aggregator = self._member_of(caller)
             with aggregator.lock:
                 aggregator.get_model(request.round)
-                row = self._experiments.experiment(caller.experiment)
-                sha256, round_number = row.model, request.round
+                info, pieces = self._opened(caller.experiment, best=False)
+        elif request.kept in ("best", "last"):
+            info, pieces = self._opened(caller.experiment, best=request.kept == "best")
         else:
-            row = self._experiments.experiment(caller.experiment)
-            if request.kept not in ("best", "last"):
-                raise InputError("ask for the best or the last model")
-            best = request.kept == "best" and row.best_model
-            sha256 = row.best_model if best else row.model
-            round_number = row.best_round if best else row.round
-        info = pb.ModelInfo(
-            blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
-            round=round_number,
-            plan=self._experiments.plan(row.name),
-            frozen_fingerprint=row.frozen_fingerprint,
-        )
+            raise InputError("ask for the best or the last model")
         yield pb.ModelChunk(info=info)
-        for piece in self._blobs.stream(sha256):
+        for piece in pieces:
             yield pb.ModelChunk(data=piece)
+
+    def _opened(self, experiment: str, best: bool) -> tuple[pb.ModelInfo, Iterator[bytes]]:
+        """Open an experiment's best or last model, which may be removed while it is sent."""
+        with self._experiments.unchanged():
+            row = self._experiments.experiment(experiment)
+            best = best and bool(row.best_model)
+            sha256 = row.best_model if best else row.model
+            info = pb.ModelInfo(
+                blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
+                round=row.best_round if best else row.round,
+                plan=self._experiments.plan(row.name),
+                frozen_fingerprint=row.frozen_fingerprint,
+            )
+            return info, self._blobs.stream(sha256)
 
     @brief("envoy")
     def OfferResult(self, request: pb.ResultInfo, caller: Caller) -> pb.Offer:  # noqa: N802

@@ -8,7 +8,6 @@ from itertools import count
 import grpc
 
 from federation.engine.results import TaskOutput
-from federation.errors import Unreachable
 from federation.link import Link
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
@@ -107,7 +106,4 @@ class GrpcAggregatorClient:
             pb.ModelRequest(round=round_number), metadata=self._metadata, timeout=TRANSFER_SECONDS
         )
         info = next(stream).info
-        data = assemble((chunk.data for chunk in stream), info.blob.size)
-        if len(data) != info.blob.size:
-            raise Unreachable(f"the model arrived cut off: {len(data)} of {info.blob.size} bytes")
-        return unpack(data)
+        return unpack(assemble((chunk.data for chunk in stream), info.blob.size))

@@ -15,7 +15,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.1.0, which had one hash for all experiments; since then names and places have changed.
         "8e4b1b78ecbe1ebc0bd9888a57c3f494c2e8322e711aa36ca13f286a620fabdd",
         # 0.2.0
-        "3e84b36d7c403f87139e4e81aa7abae5034f6853e626083a1e0c6862abbc6f83",
+        "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
     ),
 )
 

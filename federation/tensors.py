@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from federation.errors import InputError, Refused
+from federation.errors import InputError, Refused, Unreachable
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -148,13 +148,23 @@ def all_finite(value: Array) -> bool:
     return all(bool(np.isfinite(flat[i : i + (1 << 18)]).all()) for i in range(0, flat.size, 1 << 18))
 
 
-def assemble(pieces: Iterable[bytes], limit: int) -> bytes:
-    """Join streamed pieces, refusing more than ``limit`` bytes."""
+def assemble(pieces: Iterable[bytes], size: int) -> bytes:
+    """Join streamed pieces of so many bytes in all.
+
+    Raises
+    ------
+    Refused
+        If more arrive.
+    Unreachable
+        If fewer do: a stream that broke off is nobody's misbehaviour, and comes again.
+    """
     buffer = bytearray()
     for piece in pieces:
         buffer += piece
-        if len(buffer) > limit:
-            raise Refused(f"more than the {limit} bytes that were announced arrived")
+        if len(buffer) > size:
+            raise Refused(f"more than the {size} bytes that were announced arrived")
+    if len(buffer) < size:
+        raise Unreachable(f"{len(buffer)} of {size} bytes arrived")
     return bytes(buffer)
 
 

@@ -110,7 +110,6 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.minimum_collaborators = minimum_collaborators
         self.failure: str | None = None
         self.stopped = False
-        self.interrupted = False
 
         self.stragglers: list[str] = []
         self.collaborators_done: list[str] = []
@@ -160,16 +159,14 @@ initial_tensor_dict, rounds_to_train, callbacks
                     self.straggler_handling_policy.start_policy(callback=self._straggler_cutoff_time_elapsed)
                     return tasks, self.round_number, 0, False
                 left = deadline - time.monotonic()
-                if left <= 0 or self.interrupted:
+                if left <= 0:
                     return None, self.round_number, 0, False
                 self.turned.wait(left)
 
     def wait_for_turn(self, round_number: int) -> None:
         """Wait until another round than this is open, or it is time to quit."""
         with self.turned:
-            self.turned.wait_for(
-                lambda: self.round_number != round_number or self._time_to_quit() or self.interrupted
-            )
+            self.turned.wait_for(lambda: self.round_number != round_number or self._time_to_quit())
 
     def get_model(self, round_number: int) -> Tensors:
         """Return the exchanged tensors that a round starts from, all at once.
@@ -252,12 +249,6 @@ initial_tensor_dict, rounds_to_train, callbacks
             if not self._time_to_quit():
                 self.stopped = True
                 self.callbacks.on_experiment_end()
-            self._wake()
-
-    def interrupt(self) -> None:
-        """Let every waiting call return, because the service is going down."""
-        with self.turned:
-            self.interrupted = True
             self._wake()
 
     @property

@@ -131,6 +131,15 @@ def test_a_blob_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "blobs").iterdir()] == [digest(MODEL)], "nothing half-written is left"
 
 
+def test_a_blob_that_is_streamed_may_be_removed_meanwhile(tmp_path: Path) -> None:
+    """A round may turn while somebody is being sent the model that it began with."""
+    store = BlobStore(tmp_path / "blobs")
+    name = store.put(MODEL)
+    pieces = store.stream(name, 7)
+    store.remove(name)
+    assert b"".join(pieces) == pack(MODEL)
+
+
 @pytest.mark.parametrize("name", ["", "../../etc/passwd", "A" * 64, "0" * 63, "0" * 64 + "/x"])
 def test_a_blob_has_no_other_name_than_a_sha256(tmp_path: Path, name: str) -> None:
     with pytest.raises(Refused):
