@@ -30,7 +30,7 @@ from federation.plan_checks import (
 )
 from federation.plan_defaults import assign_all_tasks, fill_metrics, fill_sections, read_files
 from federation.schema import Component, OfKind
-from federation.settings import AggregatorSettings, FederationSettings, NoSettings
+from federation.settings import UNWRITTEN, AggregatorSettings, FederationSettings, NoSettings
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -197,6 +197,10 @@ def _checked(content: Document, name: str, experiment: Checking) -> CheckedPlan:
     ]
     sections = schema.check(content, PlanDocument, checks)
     config = json.loads(json.dumps(schema.plain(sections), sort_keys=True, allow_nan=False))
+    written, defaults = config["federation"]["settings"], FederationSettings.__dataclass_fields__
+    for key in UNWRITTEN:
+        if written[key] == defaults[key].default:
+            del written[key]
     settings: Any = sections.task_runner.settings
     if (known := experiment_to_check(settings["experiment"], experiment)) is not None:
         settings, _ = schema.check_part(content, SETTINGS, known.settings)

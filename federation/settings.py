@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=100 * 365 * 86_400)]
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -54,7 +55,7 @@ class CohortAssignerSettings:
 
 @dataclass(frozen=True)
 class CutoffTimeSettings:
-    """Close the round so many seconds after its tasks were first given out, if enough have reported."""
+    """Close the round so many seconds after it has begun, if enough have reported."""
 
     straggler_cutoff_time: Annotated[float, Field(gt=0)]
     minimum_reporting: Count = 1
@@ -96,6 +97,17 @@ class FederationSettings:
         The kind of statistics that sites send and that the metrics are derived from.
     start_from : StartFrom, optional
         An earlier experiment's result to begin with.
+    cohort : int or float, optional
+        How many of the experiment's envoys run a round, as a number or as a share (rounded up), drawn with the seed; all by
+        default.
+    grace : float
+        An envoy that is away for more seconds than these is absent: nobody waits for it any longer.
+    round_limit : float
+        An envoy that is there and has not finished a round within so many seconds counts for nothing in it.
+    patience : int, optional
+        Stop when the best metric has not improved for so many rounds.
+    join_late : bool
+        Envoys that match and come when the experiment runs take part from the next round.
     """
 
     envoys: Count
@@ -107,3 +119,12 @@ class FederationSettings:
     torch_threads: Annotated[int, Field(ge=1, le=1024)] = 1
     metrics: Name = "classification"
     start_from: StartFrom | None = None
+    cohort: Annotated[int, Field(ge=1, le=1_000_000)] | Annotated[float, Field(gt=0, lt=1)] | None = None
+    grace: Seconds = 600.0
+    round_limit: Seconds = 86_400.0
+    patience: Count | None = None
+    join_late: bool = False
+
+
+UNWRITTEN = ("cohort", "grace", "round_limit", "patience", "join_late")
+"""Settings that came after version 0.1.0, which knows no such keys: at their defaults a plan's JSON leaves them out."""

@@ -18,7 +18,7 @@ class Blob(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Announcement(_message.Message):
-    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments", "code_hashes", "shard_package")
+    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments", "code_hashes", "shard_package", "protocol", "kept")
     class SamplesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -43,6 +43,8 @@ class Announcement(_message.Message):
     EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
     CODE_HASHES_FIELD_NUMBER: _ClassVar[int]
     SHARD_PACKAGE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    KEPT_FIELD_NUMBER: _ClassVar[int]
     version: str
     code_hash: str
     dataset: str
@@ -53,7 +55,9 @@ class Announcement(_message.Message):
     experiments: _containers.RepeatedScalarFieldContainer[str]
     code_hashes: _containers.ScalarMap[str, str]
     shard_package: Package
-    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ..., code_hashes: _Optional[_Mapping[str, str]] = ..., shard_package: _Optional[_Union[Package, _Mapping]] = ...) -> None: ...
+    protocol: int
+    kept: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ..., code_hashes: _Optional[_Mapping[str, str]] = ..., shard_package: _Optional[_Union[Package, _Mapping]] = ..., protocol: _Optional[int] = ..., kept: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Package(_message.Message):
     __slots__ = ("name", "version")
@@ -74,14 +78,16 @@ class Device(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., memory: _Optional[int] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("start", "stop", "connected")
+    __slots__ = ("start", "stop", "connected", "forget")
     START_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
+    FORGET_FIELD_NUMBER: _ClassVar[int]
     start: Start
     stop: str
     connected: Empty
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., stop: _Optional[str] = ..., connected: _Optional[_Union[Empty, _Mapping]] = ...) -> None: ...
+    forget: str
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., stop: _Optional[str] = ..., connected: _Optional[_Union[Empty, _Mapping]] = ..., forget: _Optional[str] = ...) -> None: ...
 
 class Start(_message.Message):
     __slots__ = ("experiment", "plan", "frozen_fingerprint", "code_hash")
@@ -102,14 +108,16 @@ class TasksRequest(_message.Message):
     def __init__(self, wait: _Optional[float] = ...) -> None: ...
 
 class Tasks(_message.Message):
-    __slots__ = ("tasks", "round", "quit")
+    __slots__ = ("tasks", "round", "quit", "counted")
     TASKS_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     QUIT_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
     tasks: _containers.RepeatedScalarFieldContainer[str]
     round: int
     quit: bool
-    def __init__(self, tasks: _Optional[_Iterable[str]] = ..., round: _Optional[int] = ..., quit: bool = ...) -> None: ...
+    counted: int
+    def __init__(self, tasks: _Optional[_Iterable[str]] = ..., round: _Optional[int] = ..., quit: bool = ..., counted: _Optional[int] = ...) -> None: ...
 
 class ModelRequest(_message.Message):
     __slots__ = ("round", "kept")
@@ -180,12 +188,14 @@ class Receipt(_message.Message):
     def __init__(self, counted: bool = ..., reason: _Optional[str] = ..., again: bool = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("reason", "traceback")
+    __slots__ = ("reason", "traceback", "passing")
     REASON_FIELD_NUMBER: _ClassVar[int]
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
+    PASSING_FIELD_NUMBER: _ClassVar[int]
     reason: str
     traceback: str
-    def __init__(self, reason: _Optional[str] = ..., traceback: _Optional[str] = ...) -> None: ...
+    passing: bool
+    def __init__(self, reason: _Optional[str] = ..., traceback: _Optional[str] = ..., passing: bool = ...) -> None: ...
 
 class Envoy(_message.Message):
     __slots__ = ("name", "announcement", "since", "experiments")
@@ -206,7 +216,7 @@ class Envoys(_message.Message):
     def __init__(self, envoys: _Optional[_Iterable[_Union[Envoy, _Mapping]]] = ...) -> None: ...
 
 class Experiment(_message.Message):
-    __slots__ = ("name", "state", "reason", "round", "rounds", "created", "ended", "cohort", "submitted_by", "plan", "best_round", "best_score", "exchanged_sha256")
+    __slots__ = ("name", "state", "reason", "round", "rounds", "created", "ended", "cohort", "submitted_by", "plan", "best_round", "best_score", "exchanged_sha256", "members")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -220,6 +230,7 @@ class Experiment(_message.Message):
     BEST_ROUND_FIELD_NUMBER: _ClassVar[int]
     BEST_SCORE_FIELD_NUMBER: _ClassVar[int]
     EXCHANGED_SHA256_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: str
     reason: str
@@ -233,13 +244,28 @@ class Experiment(_message.Message):
     best_round: int
     best_score: float
     exchanged_sha256: str
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., created: _Optional[float] = ..., ended: _Optional[float] = ..., cohort: _Optional[_Iterable[str]] = ..., submitted_by: _Optional[str] = ..., plan: _Optional[str] = ..., best_round: _Optional[int] = ..., best_score: _Optional[float] = ..., exchanged_sha256: _Optional[str] = ...) -> None: ...
+    members: _containers.RepeatedCompositeFieldContainer[Member]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., created: _Optional[float] = ..., ended: _Optional[float] = ..., cohort: _Optional[_Iterable[str]] = ..., submitted_by: _Optional[str] = ..., plan: _Optional[str] = ..., best_round: _Optional[int] = ..., best_score: _Optional[float] = ..., exchanged_sha256: _Optional[str] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+
+class Member(_message.Message):
+    __slots__ = ("name", "standing", "reason", "counted")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    standing: str
+    reason: str
+    counted: int
+    def __init__(self, name: _Optional[str] = ..., standing: _Optional[str] = ..., reason: _Optional[str] = ..., counted: _Optional[int] = ...) -> None: ...
 
 class Experiments(_message.Message):
-    __slots__ = ("experiments",)
+    __slots__ = ("experiments", "paused")
     EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_FIELD_NUMBER: _ClassVar[int]
     experiments: _containers.RepeatedCompositeFieldContainer[Experiment]
-    def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ...) -> None: ...
+    paused: str
+    def __init__(self, experiments: _Optional[_Iterable[_Union[Experiment, _Mapping]]] = ..., paused: _Optional[str] = ...) -> None: ...
 
 class SubmitChunk(_message.Message):
     __slots__ = ("submission", "data")
@@ -250,7 +276,7 @@ class SubmitChunk(_message.Message):
     def __init__(self, submission: _Optional[_Union[Submission, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob")
+    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -258,6 +284,7 @@ class Submission(_message.Message):
     CODE_HASH_FIELD_NUMBER: _ClassVar[int]
     FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     plan: str
@@ -265,7 +292,29 @@ class Submission(_message.Message):
     code_hash: str
     frozen_fingerprint: str
     blob: Blob
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+    protocol: int
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ...) -> None: ...
+
+class ResumeRequest(_message.Message):
+    __slots__ = ("settings", "accept_code")
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    ACCEPT_CODE_FIELD_NUMBER: _ClassVar[int]
+    settings: _containers.ScalarMap[str, str]
+    accept_code: bool
+    def __init__(self, settings: _Optional[_Mapping[str, str]] = ..., accept_code: bool = ...) -> None: ...
+
+class ExcludeRequest(_message.Message):
+    __slots__ = ("envoy",)
+    ENVOY_FIELD_NUMBER: _ClassVar[int]
+    envoy: str
+    def __init__(self, envoy: _Optional[str] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("after", "follow")

@@ -94,6 +94,21 @@ class DirectorStub(object):
                 request_serializer=federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
                 response_deserializer=federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
                 _registered_method=True)
+        self.Resume = channel.unary_unary(
+                '/federation.Director/Resume',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.ResumeRequest.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+                _registered_method=True)
+        self.Exclude = channel.unary_unary(
+                '/federation.Director/Exclude',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.ExcludeRequest.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+                _registered_method=True)
+        self.Remove = channel.unary_unary(
+                '/federation.Director/Remove',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+                _registered_method=True)
 
 
 class DirectorServicer(object):
@@ -167,6 +182,24 @@ class DirectorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Resume(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Exclude(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Remove(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -222,6 +255,21 @@ def add_DirectorServicer_to_server(servicer, server):
             ),
             'Stop': grpc.unary_unary_rpc_method_handler(
                     servicer.Stop,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.Empty.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Experiment.SerializeToString,
+            ),
+            'Resume': grpc.unary_unary_rpc_method_handler(
+                    servicer.Resume,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.ResumeRequest.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Experiment.SerializeToString,
+            ),
+            'Exclude': grpc.unary_unary_rpc_method_handler(
+                    servicer.Exclude,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.ExcludeRequest.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Experiment.SerializeToString,
+            ),
+            'Remove': grpc.unary_unary_rpc_method_handler(
+                    servicer.Remove,
                     request_deserializer=federation_dot_protocol_dot_federation__pb2.Empty.FromString,
                     response_serializer=federation_dot_protocol_dot_federation__pb2.Experiment.SerializeToString,
             ),
@@ -521,6 +569,87 @@ class Director(object):
             request,
             target,
             '/federation.Director/Stop',
+            federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Resume(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/Resume',
+            federation_dot_protocol_dot_federation__pb2.ResumeRequest.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Exclude(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/Exclude',
+            federation_dot_protocol_dot_federation__pb2.ExcludeRequest.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Remove(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/Remove',
             federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
             federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
             options,
