@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -21,12 +21,16 @@ class Orders(Protocol):
 
 @dataclass(eq=False)
 class OnlineEnvoy:
-    """An envoy with an open connection; ``orders`` are sent to it, None ends the connection."""
+    """An envoy with an open connection; ``orders`` are sent to it, None ends the connection.
+
+    ``ordered`` are the experiments that it has been told over this connection to work on.
+    """
 
     name: str
     announcement: pb.Announcement
     since: float
     orders: Orders
+    ordered: set[str] = field(default_factory=set)
 
     @property
     def slots(self) -> int:
@@ -58,10 +62,11 @@ class Envoys(dict[str, OnlineEnvoy]):
         del self[envoy.name]
         return True
 
-    def order(self, names: Iterable[str], order: pb.Order) -> None:
-        """Send an order to those of some envoys that are there."""
+    def order_stop(self, names: Iterable[str], experiment: str) -> None:
+        """Tell those of some envoys that are there to work on an experiment no more."""
         for envoy in [self[name] for name in names if name in self]:
-            envoy.orders.put(order)
+            envoy.ordered.discard(experiment)
+            envoy.orders.put(pb.Order(stop=experiment))
 
     def close(self) -> None:
         """End every connection."""

@@ -1,7 +1,7 @@
-"""The life of experiments: queued, running, then finished, failed or stopped.
+"""The life of experiments: queued, running, then finished, failed or stopped; the last two may be resumed.
 
-Locks: `_lock` guards what is online and what is live; it may be taken while an aggregator's lock is held, never the other way
-round.
+Locks: `_lock` guards who is online and what is live; it may be taken while an aggregator's lock is held, never the other way
+round. So whoever tells an aggregator something (`attend`) does not hold it.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
-from functools import partial
 
+from director.attending import Attending
 from director.bell import Bell
 from director.blobs import BlobStore
+from director.changes import accept_shared_code, queue_again
 from director.envoys import Envoys, OnlineEnvoy, Orders
-from director.journal import ExperimentRow, Journal
-from director.opening import FAULTS, build, replay
+from director.journal import Journal
+from director.lives import Lives
+from director.opening import FAULTS
 from director.record import discard_unreferenced
-from director.scheduling import cohort_of, told, unfit
-from director.states import ENDED, IllegalTransition
+from director.rows import ExperimentRow, MemberRow
+from director.scheduling import cohort_of
+from director.states import ENDED
 from director.submissions import Submissions
 from director.uploads import Uploads
 from director.watching import Happened, events_after
@@ -43,10 +45,18 @@ class Experiments:
         Of this project, as installed at the director.
     max_model_bytes
         The largest initial model that is accepted.
+    clock
+        Returns seconds, from any beginning: what `attend` measures absences by.
     """
 
     def __init__(
-        self, journal: Journal, blobs: BlobStore, uploads: Uploads, version: str, max_model_bytes: int
+        self,
+        journal: Journal,
+        blobs: BlobStore,
+        uploads: Uploads,
+        version: str,
+        max_model_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._blobs = blobs
@@ -55,10 +65,16 @@ class Experiments:
         self._submissions = Submissions(journal, blobs, version, max_model_bytes)
         self.news = Bell()
         self.turned = Bell()
+        self.attention = threading.Event()
         self._lock = threading.RLock()
-        self._live: dict[str, Aggregator] = {}
         self._envoys = Envoys()
-        self._closing = False
+        self.closing = False
+        self._lives = Lives(
+            journal, blobs, uploads, self.notify, self._has_turned, self._ended, lambda error: None
+        )
+        self._attending = Attending(
+            journal, self._envoys, self._lives, self._lock, version, self._note_waiting, clock
+        )
         if aside := blobs.sort_out(journal.named_blobs()):
             logger.warning(
                 "%d blobs that the journal does not name are set aside for a week, in blobs/aside", len(aside)
@@ -66,7 +82,8 @@ class Experiments:
         running = journal.experiments("running")
         uploads.keep(row.name for row in running)
         for row in running:
-            self._resume(row)
+            if why := self._lives.go_on(row):
+                self._note_waiting(row, why)
 
     # Envoys.
 
@@ -74,13 +91,10 @@ class Experiments:
         """Take note of an envoy that is there; a new connection of the same name replaces the old one."""
         with self._lock:
             envoy = self._envoys.connect(name, announcement, orders)
-            for experiment, aggregator in self._live.items():
-                if name in aggregator.authorized_cols:
-                    self._go_on_with(envoy, self.experiment(experiment), aggregator)
         logger.info(
             "envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices)
         )
-        self.schedule()
+        self.attention.set()
         return envoy
 
     def disconnect(self, envoy: OnlineEnvoy) -> None:
@@ -89,11 +103,38 @@ class Experiments:
             gone = self._envoys.disconnect(envoy)
         if gone:
             logger.info("envoy %s is offline", envoy.name)
+            self.attention.set()
 
     def online(self) -> list[tuple[OnlineEnvoy, list[str]]]:
         """Return the envoys that are there, by name, each with the experiments that it works on."""
         with self._lock:
-            return [(envoy, self._work_of(name)) for name, envoy in sorted(self._envoys.items())]
+            return [
+                (envoy, sorted(self._lives.work_of(name))) for name, envoy in sorted(self._envoys.items())
+            ]
+
+    def cannot_work(self, name: str, envoy: str, reason: str) -> None:
+        """Take note that an envoy cannot work on an experiment for now, and tries again by itself: it counts as away."""
+        logger.warning("experiment %s: the envoy %s cannot work for now: %s", name, envoy, reason)
+        self._attending.cannot_work(name, envoy, reason)
+        self.attention.set()
+
+    def works(self, name: str, envoy: str) -> None:
+        """Take note that an envoy works on an experiment."""
+        if self._attending.works(name, envoy):
+            self.attention.set()
+
+    def attend(self) -> float:
+        """Start what can be started, and tell all that runs who is there and who has been away for too long.
+
+        To be called whenever ``attention`` is set.
+
+        Returns
+        -------
+        float
+            Seconds after which it must be called again, though nothing happens.
+        """
+        self.schedule()
+        return self._attending.attend()
 
     # Experiments.
 
@@ -101,6 +142,7 @@ class Experiments:
         """Take an experiment in; it is on disk when this returns. The same submission twice is one experiment."""
         name = self._submissions.take_in(submission, pieces, submitted_by)
         self.schedule()
+        self.attention.set()
         return self.experiment(name)
 
     def experiment(self, name: str) -> ExperimentRow:
@@ -120,6 +162,10 @@ class Experiments:
         """Return all experiments, oldest first."""
         return self._journal.experiments()
 
+    def members(self, name: str) -> list[MemberRow]:
+        """Return the envoys of an experiment; none before it has started."""
+        return self._journal.members(name)
+
     def unchanged(self) -> AbstractContextManager[None]:
         """Keep the journal, and the blobs that it names, as they are while the context lasts."""
         return self._journal.transaction()
@@ -130,23 +176,71 @@ class Experiments:
 
     def live(self, name: str) -> Aggregator | None:
         """Return the aggregator of an experiment that runs; None if it has ended or waits."""
-        self.experiment(name)
         with self._lock:
-            return self._live.get(name)
+            live = self._lives.get(name)
+        if live is None:
+            self.experiment(name)
+            return None
+        return live.aggregator
 
     def stop(self, name: str) -> ExperimentRow:
         """Stop an experiment; one that has ended stays as it is."""
         with self._lock:
             row = self.experiment(name)
-            aggregator = self._live.get(name)
+            aggregator = self.live(name)
             if aggregator is None and row.state not in ENDED:
-                self._end(
-                    name,
-                    "stopped",
-                    "stopped before it began" if row.state == "queued" else "stopped on request",
-                )
+                reason = "stopped before it began" if row.state == "queued" else "stopped on request"
+                self._end(name, "stopped", reason)
         if aggregator is not None:
             aggregator.stop()
+        return self.experiment(name)
+
+    def exclude(self, name: str, envoy: str, by: str) -> ExperimentRow:
+        """Let an experiment that runs go on without an envoy.
+
+        Raises
+        ------
+        InputError
+            If it does not run, or not with this envoy.
+        """
+        aggregator = self.live(name)
+        if aggregator is None:
+            raise InputError(f"experiment {name} does not run: there is nobody to exclude")
+        if not aggregator.members.takes_part(envoy):
+            known = ", ".join(sorted(filter(aggregator.members.takes_part, aggregator.members)))
+            raise InputError(f"{envoy[:80]!r} takes no part in experiment {name}; {known} do")
+        aggregator.exclude(envoy, f"{by} asked for it")
+        self.attention.set()
+        return self.experiment(name)
+
+    def resume(self, name: str, settings: Mapping[str, str], accept_code: bool, by: str) -> ExperimentRow:
+        """Queue an experiment that failed or was stopped again; let all envoys of one that runs take part again.
+
+        Raises
+        ------
+        InputError
+            If it has finished, or what is asked for cannot be changed.
+        """
+        row = self.experiment(name)
+        if row.state == "finished":
+            raise InputError(
+                f"experiment {name} has finished; submit a plan with "
+                f"`federation.settings.start_from: {{experiment: {name}}}` to train on"
+            )
+        if settings and row.state not in ENDED:
+            raise InputError(
+                f"experiment {name} is {row.state}; stop it first to change {', '.join(sorted(settings))}"
+            )
+        if accept_code:
+            with self._lock:
+                accept_shared_code(self._journal, row, self._version, self._envoys.values(), by)
+        if (aggregator := self.live(name)) is not None:
+            for member in sorted(aggregator.members):
+                aggregator.take_back(member)
+        elif row.state in ENDED:
+            queue_again(self._journal, row, settings, by)
+        self.schedule()
+        self.attention.set()
         return self.experiment(name)
 
     def events_after(self, name: str, after: int) -> Happened:
@@ -157,7 +251,7 @@ class Experiments:
     def schedule(self) -> None:
         """Start what can be started: oldest first, past those that still wait for envoys."""
         with self._lock:
-            if self._closing:
+            if self.closing:
                 return
             for row in self._journal.experiments("queued"):
                 try:
@@ -176,62 +270,26 @@ class Experiments:
     def close(self) -> None:
         """Let everybody who waits return, because the service is going down; nothing changes on disk."""
         with self._lock:
-            self._closing = True
+            self.closing = True
             self._envoys.close()
         self.turned.ring()
         self.news.ring()
+        self.attention.set()
 
     def _try_start(self, row: ExperimentRow) -> None:
         if not row.rounds:
             self._end(row.name, "failed", "its plan cannot be read; submit it again")
             return
-        cohort, waiting = cohort_of(row, self._envoys, self._version, self._work_of)
+        members = [member.name for member in self._journal.members(row.name)]
+        cohort, waiting = cohort_of(row, self._envoys, self._version, self._lives.work_of, members)
         if waiting:
             self._note_waiting(row, waiting)
             return
-        row = replace(row, state="running", cohort=tuple(cohort))
         try:
-            aggregator = self._built(row)
+            self._lives.start(row, [self._envoys[name] for name in cohort])
         except ExperimentFailed as error:
             self._end(row.name, "failed", str(error))
-            return
-        with self._journal.transaction():
-            self._journal.update_experiment(row.name, state="running", reason="", cohort=cohort)
-            self._journal.add_event(row.name, "started", {"cohort": cohort})
-            self._journal.add_event(row.name, "round_started", {"round": row.round, "cohort": cohort})
-        self._live[row.name] = aggregator
-        logger.info("experiment %s: starts with %s", row.name, ", ".join(cohort))
-        self._envoys.order(cohort, self._start_order(row))
-        self.notify()
-
-    def _resume(self, row: ExperimentRow) -> None:
-        """Go on with an experiment that ran when the director went down; one that cannot go on fails alone."""
-        logger.info("experiment %s: goes on with round %d", row.name, row.round)
-        try:
-            self._live[row.name] = self._built(row)
-            replay(row.name, self._live[row.name], self._journal, self._blobs)
-        except FAULTS as error:
-            logger.exception("experiment %s cannot be gone on with now", row.name)
-            self._live.pop(row.name, None)
-            self._note_waiting(row, f"the director must be started again to go on with it: {error}")
-        except Exception as error:
-            logger.exception("experiment %s cannot be gone on with", row.name)
-            self._live.pop(row.name, None)
-            self._end(row.name, "failed", str(error) or type(error).__name__)
-
-    def _built(self, row: ExperimentRow) -> Aggregator:
-        ended = partial(self._ended, row.name)
-        aggregator = build(row, self._journal, self._blobs, self._uploads, self.notify, ended)
-        aggregator.on_turn = self.turned.ring
-        return aggregator
-
-    def _go_on_with(self, envoy: OnlineEnvoy, row: ExperimentRow, aggregator: Aggregator) -> None:
-        """Order an envoy that is back to go on with an experiment that runs; with other code it would be another one."""
-        there = [self._envoys[name] for name in aggregator.authorized_cols if name in self._envoys]
-        keeps = unfit(row, there, self._version)
-        if envoy.name not in keeps:
-            envoy.orders.put(self._start_order(row))
-        self._note_waiting(row, "; ".join(told(keeps)))
+        self.attention.set()
 
     def _note_waiting(self, row: ExperimentRow, reason: str) -> None:
         if reason == row.reason:
@@ -242,46 +300,24 @@ class Experiments:
                 self._journal.add_event(row.name, "waiting", {"reason": reason})
         self.notify()
 
+    def _has_turned(self) -> None:
+        self.turned.ring()
+        self.attention.set()
+
     def _ended(self, name: str) -> None:
-        """Note the end of a running experiment (called by its aggregator)."""
+        """Note the end of a running experiment (called by its aggregator, which has written it)."""
         with self._lock:
-            aggregator = self._live.pop(name)
-            if aggregator.failure is not None:
-                self._end(name, "failed", aggregator.failure)
-            elif aggregator.stopped:
-                self._end(name, "stopped", "stopped on request")
-            else:
-                # Its record has written the end together with the last round.
-                self._tell_the_end(self.experiment(name))
+            self._lives.forget(name)
+            self._attending.forget(name)
+            self._tell_the_end(self.experiment(name))
         self.schedule()
+        self.attention.set()
 
     def _end(self, name: str, state: str, reason: str) -> None:
-        try:
-            with self._journal.transaction():
-                self._journal.update_experiment(name, state=state, reason=reason, ended=time.time())
-                self._journal.add_event(name, state, {"reason": reason})
-                uploads = self._journal.clear_results(name)
-        except IllegalTransition as error:
-            logger.info("%s, it has ended: %s", error, reason)
-            return
-        self.discard(*uploads)
-        self._uploads.drop(name)
+        self._lives.end(name, state, reason)
         self._tell_the_end(self.experiment(name))
 
     def _tell_the_end(self, row: ExperimentRow) -> None:
-        self._envoys.order(row.cohort, pb.Order(stop=row.name))
+        self._envoys.order_stop([m.name for m in self._journal.members(row.name)], row.name)
         logger.info("experiment %s: %s%s", row.name, row.state, f" ({row.reason})" if row.reason else "")
         self.notify()
-
-    def _start_order(self, row: ExperimentRow) -> pb.Order:
-        return pb.Order(
-            start=pb.Start(
-                experiment=row.name,
-                plan=self._journal.plan(row.name),
-                frozen_fingerprint=row.frozen_fingerprint,
-                code_hash=row.code_hash,
-            )
-        )
-
-    def _work_of(self, envoy: str) -> list[str]:
-        return sorted(name for name, aggregator in self._live.items() if envoy in aggregator.authorized_cols)

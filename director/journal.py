@@ -10,64 +10,20 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from director.migrations import migrate
 from director.needs import Needs
+from director.rows import EventRow, ExperimentRow, MemberRow, OpenRow, ResultRow
 from director.states import IllegalTransition, preceding
 from federation.errors import InputError
 
-
-@dataclass(frozen=True)
-class ExperimentRow(Needs):
-    """An experiment as it stands on disk, without its plan.
-
-    ``model`` and ``best_model`` are blobs, ``best_round`` is -1 without one.
-    """
-
-    submission: str
-    submitted_by: str
-    code_hash: str
-    frozen_fingerprint: str
-    state: str
-    reason: str
-    created: float
-    ended: float
-    cohort: tuple[str, ...]
-    round: int
-    model: str
-    best_round: int
-    best_score: float
-    best_model: str
-
-
-@dataclass(frozen=True)
-class EventRow:
-    """Something that happened in an experiment; ``id`` counts from 1 without gaps."""
-
-    id: int
-    time: float
-    kind: str
-    body: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class ResultRow:
-    """A result of the open round."""
-
-    round: int
-    task: str
-    envoy: str
-    data_size: int
-    blob: str
-    statistics: bytes
-
-
 _COLUMNS = [f.name for f in fields(ExperimentRow)]
+_MEMBER = [f.name for f in fields(MemberRow)]
 _EXPERIMENTS = f"SELECT {', '.join(_COLUMNS)} FROM experiments"
 
 
@@ -167,6 +123,12 @@ class Journal:
             row = self._connection.execute("SELECT plan FROM experiments WHERE name = ?", (name,)).fetchone()
         return str(row[0]) if row else ""
 
+    def change_plan(self, name: str, plan: str, needs: Needs) -> None:
+        """Put another plan, and what it asks for, in the place of an experiment's."""
+        with self.transaction():
+            self.update_experiment(name, **vars(needs))
+            self._connection.execute("UPDATE experiments SET plan = ? WHERE name = ?", (plan, name))
+
     def free_name(self, name: str) -> str:
         """Return a name that no experiment has: this one, or with a number added."""
         if self.experiment(name) is None:
@@ -237,12 +199,55 @@ class Journal:
             ).fetchall()
         return [ResultRow(*row) for row in rows]
 
-    def clear_results(self, experiment: str) -> list[str]:
-        """Forget the results of an experiment; return the blobs that they named."""
+    def clear_results(self, experiment: str, envoy: str | None = None) -> list[str]:
+        """Forget the results of an experiment (of one envoy); return the blobs that they named."""
         with self.transaction():
-            blobs = [row.blob for row in self.results(experiment) if row.blob]
-            self._connection.execute("DELETE FROM results WHERE experiment = ?", (experiment,))
-        return blobs
+            cleared = [row for row in self.results(experiment) if envoy in (None, row.envoy)]
+            for row in cleared:
+                self.remove_result(experiment, row)
+        return [row.blob for row in cleared if row.blob]
+
+    def members(self, experiment: str) -> list[MemberRow]:
+        """Return the envoys of an experiment, by name; none before it has started."""
+        with self._lock:
+            rows = self._connection.execute(
+                f"SELECT {', '.join(_MEMBER)} FROM members WHERE experiment = ? ORDER BY name", (experiment,)
+            ).fetchall()
+        return [MemberRow(*row) for row in rows]
+
+    def put_members(self, experiment: str, members: Iterable[MemberRow]) -> None:
+        """Write envoys of an experiment, in the place of what was known of them; the experiment's cohort follows."""
+        rows = [[experiment, *(getattr(member, column) for column in _MEMBER)] for member in members]
+        with self.transaction():
+            self._connection.executemany(
+                f"INSERT OR REPLACE INTO members (experiment, {', '.join(_MEMBER)}) VALUES (?{', ?' * len(_MEMBER)})",
+                rows,
+            )
+            left = [row.name for row in self.members(experiment) if row.takes_part]
+            self.update_experiment(experiment, cohort=left)
+
+    def change_members(self, experiment: str, names: Iterable[str], **changes: Any) -> None:
+        """Change what is known of some envoys of an experiment."""
+        chosen = set(names)
+        with self.transaction():
+            rows = [replace(row, **changes) for row in self.members(experiment) if row.name in chosen]
+            self.put_members(experiment, rows)
+
+    def opened(self, experiment: str) -> OpenRow | None:
+        """Return the open round of an experiment; None between rounds."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT attempt, cohort, out FROM open_rounds WHERE experiment = ?", (experiment,)
+            ).fetchone()
+        return OpenRow(row[0], _names(row[1]), _names(row[2])) if row else None
+
+    def open_round(self, experiment: str, opened: OpenRow | None) -> None:
+        """Write which round is open in the place of the one before, or that none is."""
+        with self.transaction():
+            self._connection.execute("DELETE FROM open_rounds WHERE experiment = ?", (experiment,))
+            if opened is not None:
+                values = (experiment, opened.attempt, _value(opened.cohort), _value(opened.out))
+                self._connection.execute("INSERT INTO open_rounds VALUES (?, ?, ?, ?)", values)
 
     def unreferenced(self, blobs: Sequence[str]) -> list[str]:
         """Return those of some blobs that nothing in the journal names any more."""
@@ -284,9 +289,13 @@ def _value(value: Any) -> Any:
 
 def _experiment(row: Sequence[Any]) -> ExperimentRow:
     values = dict(zip(_COLUMNS, row, strict=True))
+    values["cohort"] = _names(values["cohort"])
+    return ExperimentRow(**values)
+
+
+def _names(text: str) -> tuple[str, ...]:
     try:
-        values["cohort"] = tuple(map(str, json.loads(values["cohort"])))
+        return tuple(map(str, json.loads(text)))
     except (ValueError, TypeError):
         # Whoever opens it fails it then; a listing goes on.
-        values["cohort"] = ()
-    return ExperimentRow(**values)
+        return ()

@@ -110,4 +110,32 @@ def _fill_in_needs(connection: sqlite3.Connection) -> None:
         connection.execute(f"UPDATE experiments SET {columns} WHERE name = :name", needs)
 
 
-_STEPS: list[Callable[[sqlite3.Connection], None]] = [_create, _keep_needs_beside_plans]
+def _keep_members(connection: sqlite3.Connection) -> None:
+    """Give each envoy of an experiment a row. What it announced is not known; in a round that is closed each has counted."""
+    connection.execute(
+        "CREATE TABLE members (experiment TEXT NOT NULL, name TEXT NOT NULL, standing TEXT NOT NULL, "
+        "reason TEXT NOT NULL DEFAULT '', counted INTEGER, samples TEXT NOT NULL DEFAULT '', "
+        "code_hash TEXT NOT NULL DEFAULT '', fingerprint TEXT NOT NULL DEFAULT '', PRIMARY KEY (experiment, name))"
+    )
+    connection.execute(
+        "CREATE TABLE open_rounds (experiment TEXT PRIMARY KEY, attempt INTEGER NOT NULL, cohort TEXT NOT NULL, "
+        "out TEXT NOT NULL)"
+    )
+    for name, state, cohort, number in connection.execute(
+        "SELECT name, state, cohort, round FROM experiments"
+    ).fetchall():
+        try:
+            names = [str(envoy) for envoy in json.loads(cohort)]
+        except (ValueError, TypeError):
+            continue
+        connection.executemany(
+            "INSERT INTO members (experiment, name, standing, counted) VALUES (?, ?, 'active', ?)",
+            [(name, envoy, number - 1 if number else None) for envoy in names],
+        )
+        if state == "running" and names:
+            connection.execute(
+                "INSERT INTO open_rounds VALUES (?, 0, ?, '[]')", (name, json.dumps(sorted(names)))
+            )
+
+
+_STEPS: list[Callable[[sqlite3.Connection], None]] = [_create, _keep_needs_beside_plans, _keep_members]

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from openfl.callbacks import LambdaCallback
 
+from director.attendance import Live
 from director.blobs import BlobStore
-from director.journal import ExperimentRow, Journal, ResultRow
+from director.journal import Journal
 from director.record import JournalRecord, discard_unreferenced
+from director.rows import ExperimentRow, MemberRow, OpenRow, ResultRow
 from director.uploads import Uploads
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import build_aggregator
-from federation.engine.results import BestModel, TaskOutput
+from federation.engine.members import Member
+from federation.engine.results import BestModel, OpenedRound, Progress, TaskOutput
 from federation.errors import ExperimentFailed, FederationError
 from federation.plan import plan_from_json
 from federation.tensors import unpack
@@ -29,18 +32,24 @@ FAULTS = (OSError, sqlite3.OperationalError)
 
 def build(
     row: ExperimentRow,
+    members: Sequence[MemberRow],
+    opened: OpenRow | None,
     journal: Journal,
     blobs: BlobStore,
     uploads: Uploads,
     notify: Callable[[], None],
     ended: Callable[[], None],
-) -> Aggregator:
-    """Build the aggregator of an experiment, for its cohort and its round; writes nothing.
+) -> Live:
+    """Build the aggregator of an experiment, for its envoys and its round; writes nothing.
 
     Parameters
     ----------
     row
-        The experiment, with its cohort.
+        The experiment.
+    members
+        Its envoys.
+    opened
+        Its open round; None between rounds.
     journal, blobs, uploads
         The durable state.
     notify
@@ -53,21 +62,18 @@ def build(
     ExperimentFailed
         If it cannot be built: its plan cannot be read, or its model is missing or damaged.
     """
-    if not row.cohort:
+    if not members:
         raise ExperimentFailed("it cannot be opened: the journal does not say with which envoys")
     try:
         # Its settings were checked when it was submitted, perhaps by another version.
         plan = plan_from_json(journal.plan(row.name), row.name, "opaque")
-        model = blobs.open(row.model)
-        return build_aggregator(
+        aggregator = build_aggregator(
             plan,
-            row.cohort,
-            model,
+            [member.name for member in members],
+            blobs.open(row.model),
             JournalRecord(row.name, journal, blobs, uploads, notify),
-            round_number=row.round,
-            best=BestModel(row.best_round, row.best_score) if row.best_round >= 0 else None,
-            # Whoever starts it writes the first round's beginning together with the start.
-            resumed=True,
+            progress=_progress(row, members, opened),
+            there=(),
             callbacks=[LambdaCallback(on_experiment_end=lambda logs=None: ended())],
         )
     except FAULTS:
@@ -76,10 +82,20 @@ def build(
         logger.exception("experiment %s cannot be opened", row.name)
         said = "; ".join(str(error).splitlines()) or type(error).__name__
         raise ExperimentFailed(f"it cannot be opened: {said}") from error
+    return Live(aggregator, plan.federation)
+
+
+def _progress(row: ExperimentRow, members: Sequence[MemberRow], opened: OpenRow | None) -> Progress:
+    return Progress(
+        row.round,
+        BestModel(row.best_round, row.best_score) if row.best_round >= 0 else None,
+        tuple(Member(m.name, m.standing, m.reason, m.counted) for m in members),
+        OpenedRound(row.round, opened.cohort, opened.attempt, out=frozenset(opened.out)) if opened else None,
+    )
 
 
 def replay(name: str, aggregator: Aggregator, journal: Journal, blobs: BlobStore) -> None:
-    """Count the recorded results of the open round, each checked as if it came now.
+    """Count the recorded results of the open round, each checked as if it came now; the aggregator's `go_on` follows.
 
     One that is not sound is dropped, which an event says: its task is open again then, and its envoy is asked for it.
     """

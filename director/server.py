@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 5.0
 BRIEF_THREADS = 8
+RETRY_SECONDS = 5.0
 OPTIONS = [
     # Two directors must never share a port unnoticed.
     ("grpc.so_reuseport", 0),
@@ -92,6 +93,8 @@ class Director:
             # The loop is woken by the interpreter's descriptor, whichever thread the system gives the signal to.
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         await server.start()
+        # From now on envoys can be there: time counts.
+        threading.Thread(target=_attend, args=(self._experiments,), daemon=True).start()
         address_file = self._config.state / "address"
         address_file.write_text(f"{self._config.listen.rpartition(':')[0]}:{port}\n")
         logger.info("director listening on %s", address_file.read_text().strip())
@@ -104,6 +107,19 @@ class Director:
         address_file.unlink(missing_ok=True)
         service.pool.shutdown()
         logger.info("director has stopped")
+
+
+def _attend(experiments: Experiments) -> None:
+    """Attend to what runs whenever something has happened, and when it is time."""
+    left: float = 0.0
+    while not experiments.closing:
+        experiments.attention.wait(min(left, threading.TIMEOUT_MAX))
+        experiments.attention.clear()
+        try:
+            left = experiments.attend()
+        except Exception:
+            logger.exception("what runs could not be attended to; it is tried again")
+            left = RETRY_SECONDS
 
 
 async def _has_ended(pool: ThreadPoolExecutor, seconds: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -17,7 +17,7 @@ from director.bell import Mailbox
 from director.blobs import BlobStore
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
 from director.experiments import Experiments
-from director.journal import ExperimentRow
+from director.rows import ExperimentRow, MemberRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
 from federation.engine.client import StaleRound
@@ -98,10 +98,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         aggregator = self._experiments.live(caller.experiment)
         if aggregator is None:
             return pb.Tasks(quit=True)
-        tasks, round_number, _, time_to_quit = aggregator.get_tasks(caller.name)
+        self._experiments.works(caller.experiment, caller.name)
+        with aggregator.lock:
+            tasks, round_number, _, time_to_quit = aggregator.get_tasks(caller.name)
+            counted = aggregator.counted_of(caller.name)
         if not tasks and not time_to_quit:
             return None
-        return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit)
+        told = 0 if counted is None else counted + 1
+        return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit, counted=told)
 
     @sending("envoy", "workspace")
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
@@ -172,8 +176,10 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def ReportFailure(self, request: pb.Failure, caller: Caller) -> pb.Receipt:  # noqa: N802
         """Take note that an envoy cannot go on with an experiment."""
         aggregator = self._experiments.live(caller.experiment)
-        if aggregator is not None:
-            reason = request.reason[:2000] or "no reason given"
+        reason = request.reason[:2000] or "no reason given"
+        if aggregator is not None and request.passing:
+            self._experiments.cannot_work(caller.experiment, caller.name, reason)
+        elif aggregator is not None:
             aggregator.fail(caller.name, reason, request.traceback[-MAX_TEXT:])
         return pb.Receipt(counted=aggregator is not None)
 
@@ -201,7 +207,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             raise Unreachable("the stream ended before it began")
         pieces = (chunk.data for chunk in requests)
         row = self._experiments.submit(first.submission, pieces, caller.name)
-        return _message(row, self._experiments.plan(row.name))
+        return self._answer(row)
 
     @waiting_stream("workspace")
     async def Watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.Event]:  # noqa: N802
@@ -224,8 +230,23 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
         logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
-        row = self._experiments.stop(caller.experiment)
-        return _message(row, self._experiments.plan(row.name))
+        return self._answer(self._experiments.stop(caller.experiment))
+
+    @brief("workspace")
+    def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
+        """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
+        settings = {key[:200]: value[:200] for key, value in request.settings.items()}
+        row = self._experiments.resume(caller.experiment, settings, request.accept_code, caller.name)
+        return self._answer(row)
+
+    @brief("workspace")
+    def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
+        """Let an experiment go on without an envoy."""
+        logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
+        return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
+
+    def _answer(self, row: ExperimentRow) -> pb.Experiment:
+        return _message(row, self._experiments.plan(row.name), self._experiments.members(row.name))
 
     def _refuse_while_closing(self) -> None:
         if self._closing:
@@ -235,7 +256,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         aggregator = self._experiments.live(caller.experiment)
         if aggregator is None:
             raise StaleRound(f"experiment {caller.experiment} does not run")
-        if caller.name not in aggregator.authorized_cols:
+        if caller.name not in aggregator.members:
             raise Refused(f"{caller.name} is not in the cohort of experiment {caller.experiment}")
         return aggregator
 
@@ -277,7 +298,7 @@ def listing(experiments: Experiments) -> pb.Experiments:
     return pb.Experiments(experiments=[_message(row) for row in experiments.experiments()])
 
 
-def _message(row: ExperimentRow, plan: str = "") -> pb.Experiment:
+def _message(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:
     """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
     return pb.Experiment(
         name=row.name,
@@ -293,4 +314,7 @@ def _message(row: ExperimentRow, plan: str = "") -> pb.Experiment:
         best_round=row.best_round,
         best_score=row.best_score,
         exchanged_sha256=row.model,
+        members=[
+            pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
+        ],
     )

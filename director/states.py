@@ -8,12 +8,12 @@ FOLLOWING: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "stopped", "failed"}),
     "running": frozenset({"finished", "failed", "stopped"}),
     "finished": frozenset(),
-    "failed": frozenset(),
-    "stopped": frozenset(),
+    "failed": frozenset({"queued"}),
+    "stopped": frozenset({"queued"}),
 }
-"""What a state may become; nothing comes after an end."""
+"""What a state may become; after an end, only what somebody asks for."""
 
-ENDED = tuple(state for state, following in FOLLOWING.items() if not following)
+ENDED = ("finished", "failed", "stopped")
 
 
 class IllegalTransition(Exception):  # noqa: N818

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from director.blobs import BlobStore
-from director.journal import ExperimentRow, Journal
+from director.journal import Journal
 from director.needs import needs_of
 from director.record import discard_unreferenced
+from director.rows import ExperimentRow
 from federation.document import Problems
 from federation.errors import InputError, Refused
 from federation.plan import CheckedPlan, plan_from_json

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from director.journal import EventRow, Journal
+from director.journal import Journal
+from director.rows import EventRow
 from director.states import ENDED
 
 

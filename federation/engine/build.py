@@ -17,7 +17,8 @@ from openfl.federated import Plan
 from federation.engine.aggregator import Aggregator
 from federation.engine.client import AggregatorClient
 from federation.engine.collaborator import Collaborator
-from federation.engine.results import BestModel, Record
+from federation.engine.members import Member
+from federation.engine.results import OpenedRound, Progress, Record
 from federation.plan import CheckedPlan
 from federation.tensors import Tensors
 
@@ -40,27 +41,45 @@ class Site:
 
 def build_aggregator(
     plan: CheckedPlan,
-    cohort: Sequence[str],
+    envoys: Sequence[str],
     tensors: Tensors,
     record: Record,
     *,
-    round_number: int = 0,
-    best: BestModel | None = None,
-    resumed: bool = False,
+    progress: Progress | None = None,
+    there: Sequence[str] | None = None,
+    planned: Mapping[int, OpenedRound] | None = None,
     callbacks: Sequence[Any] = (),
 ) -> Aggregator:
-    """Build the aggregator of an experiment for a cohort, starting from the exchanged tensors."""
+    """Build the aggregator of an experiment, starting from the exchanged tensors; its `go_on` begins.
+
+    Parameters
+    ----------
+    plan
+        Checked.
+    envoys
+        The experiment's.
+    tensors
+        The exchanged ones.
+    record
+        Where it writes.
+    progress
+        Where it goes on; a new one by default.
+    there
+        Those of the envoys that are there; all by default.
+    planned
+        The cohorts of rounds that have been run already, in the place of draws.
+    callbacks
+        OpenFL's.
+    """
     # What runs at the sites is their affair: OpenFL must not see here what was not checked here.
-    openfl_plan = _openfl_plan(plan, sorted(cohort), without=("collaborator", "data_loader", "task_runner"))
+    openfl_plan = _openfl_plan(plan, sorted(envoys), without=("collaborator", "data_loader", "task_runner"))
     openfl_plan.config["assigner"]["settings"]["seed"] = plan.federation.seed
     openfl_plan.config["aggregator"]["settings"].update(
         record=record,
-        metrics=plan.federation.metrics,
-        classes=list(plan.federation.classes),
-        minimum_collaborators=plan.federation.envoys,
-        round_number=round_number,
-        best=best,
-        resumed=resumed,
+        federation=plan.federation,
+        progress=progress or Progress(members=tuple(Member(name) for name in sorted(envoys))),
+        there=list(envoys if there is None else there),
+        planned=planned,
         callbacks=callbacks,
     )
     aggregator: Aggregator = openfl_plan.get_aggregator(tensor_dict=tensors)

@@ -14,7 +14,8 @@ import numpy as np
 
 from director.blobs import BlobStore
 from director.experiments import Experiments
-from director.journal import EventRow, Journal
+from director.journal import Journal
+from director.rows import EventRow
 from director.uploads import Uploads
 from federation.engine.results import TaskOutput
 from federation.protocol import federation_pb2 as pb
@@ -63,6 +64,7 @@ class Director:
         """Bring envoys online."""
         for name in names:
             self.experiments.connect(name, announcement(), SimpleQueue())
+        self.experiments.attend()
 
     def report(self, experiment: str, envoy: str, task: str, value: float = 1.0, **changes: Any) -> bool:
         """Hand in a result of the open round, as the service does."""
@@ -75,6 +77,7 @@ class Director:
 
     def finish(self, experiment: str, values: dict[str, float]) -> str:
         """Do what is left of an experiment, each envoy training to a value; return its model."""
+        self.connect(*(name for name in values if name not in {e.name for e, _ in self.experiments.online()}))
         while (aggregator := self.experiments.live(experiment)) is not None:
             for name, value in values.items():
                 for task in aggregator.get_tasks(name)[0] or []:

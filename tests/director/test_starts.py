@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from director.blobs import BlobStore
-from director.journal import ResultRow
+from director.rows import ResultRow
 from federation.tensors import digest, pack
 from tests.director.in_process import MODEL, TRAIN, TUNED, VALIDATE, Director, director, statistics
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from director.blobs import BlobStore
-from director.journal import ExperimentRow, Journal, ResultRow
+from director.journal import Journal
 from director.record import discard_unreferenced
+from director.rows import ExperimentRow, ResultRow
 from federation.errors import Refused, Unreachable
 from federation.tensors import digest, pack
 

@@ -70,6 +70,7 @@ def run(plan: CheckedPlan, shard: Any, state: Path, dies_after: str | None = Non
 
     record = Notes(initial.tensors, None, None)  # type: ignore[arg-type]
     aggregator: Aggregator = build_aggregator(plan, ["north"], initial.tensors, record)
+    aggregator.go_on()
     site = Site("north", state=str(state), frozen_fingerprint=initial.frozen_fingerprint)
     if dies_after is not None:
         with pytest.raises(Died):

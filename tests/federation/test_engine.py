@@ -13,7 +13,7 @@ from federation.engine.aggregator import Aggregator
 from federation.engine.assigner import CohortAssigner
 from federation.engine.build import build_aggregator
 from federation.engine.client import StaleRound
-from federation.engine.results import ClosedRound, TaskOutput, TaskResult
+from federation.engine.results import ClosedRound, OpenedRound, Standing, TaskOutput, TaskResult
 from federation.errors import InputError, Refused
 from federation.plan import CheckedPlan, load_plan
 from federation.tensors import Tensors
@@ -30,6 +30,8 @@ class Notes:
         self.results: list[TaskResult] = []
         self.closed: list[ClosedRound] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
+        self.opened: list[OpenedRound] = []
+        self.changes: list[Standing] = []
 
     def result(self, result: TaskResult) -> None:
         self.results.append(result)
@@ -40,6 +42,15 @@ class Notes:
 
     def event(self, kind: str, **body: Any) -> None:
         self.events.append((kind, body))
+
+    def open_round(self, opened: OpenedRound) -> None:
+        self.opened.append(opened)
+
+    def standing(self, change: Standing) -> None:
+        self.changes.append(change)
+
+    def end(self, state: str, reason: str) -> None:
+        self.events.append((state, {"reason": reason}))
 
 
 def output(value: float | None = None, samples: int = 10, right: int = 5) -> TaskOutput:
@@ -62,7 +73,9 @@ def plan(tmp_path: Path, tiny_plan: dict[str, Any]) -> CheckedPlan:
 
 def opened(plan: CheckedPlan, cohort: tuple[str, ...] = ("north", "south")) -> tuple[Aggregator, Notes]:
     notes = Notes()
-    return build_aggregator(plan, cohort, MODEL, notes), notes
+    aggregator = build_aggregator(plan, cohort, MODEL, notes)
+    aggregator.go_on()
+    return aggregator, notes
 
 
 def run_round(aggregator: Aggregator, values: dict[str, float], right: int = 5) -> None:
@@ -189,9 +202,13 @@ def test_an_envoy_that_fails_leaves_the_cohort_and_too_few_end_the_experiment(
     assert aggregator.round_number == 1, "the round goes on with those that are left"
     assert aggregator.get_tasks("west")[3]
     aggregator.fail("north", "its GPU has gone")
-    assert aggregator.failure == "north failed: its GPU has gone"
+    assert aggregator.failure is None, "the others of the open round are not done"
+    run_round(aggregator, {"south": 2.0})
+    assert aggregator.failure == "north failed: its GPU has gone; west failed: its disk is full"
     assert aggregator.get_tasks("south")[3]
-    assert [kind for kind, _ in notes.events].count("envoy_failed") == 2
+    assert [change.event for change in notes.changes] == ["envoy_failed"] * 2
+    assert notes.closed[-1].failure == aggregator.failure, "in one transaction with the round's end"
+    assert notes.closed[-1].cohort == ("south",)
 
 
 def test_whoever_waits_for_tasks_is_woken_when_the_round_turns(plan: CheckedPlan) -> None:
@@ -243,9 +260,11 @@ def test_openfls_straggler_policies_work(tmp_path: Path, tiny_plan: dict[str, An
     aggregator, notes = opened(plan)
     for task in aggregator.get_tasks("north")[0] or []:
         aggregator.send_local_task_results("north", 0, task, 10, output(4.0 if task == TRAIN else None))
-    aggregator.wait_for_turn(0)
+    aggregator.start_clocks()
+    aggregator.wait_for_work(["north"])
     assert aggregator.get_model(1)["b"] == 4.0
-    assert ("stragglers", {"round": 0, "envoys": ["south"]}) in notes.events
+    assert notes.closed[0].late == ("south",)
+    assert notes.closed[0].cohort == ("north",)
 
 
 def test_a_percentage_of_the_cohort_is_enough_under_that_policy(
@@ -315,10 +334,17 @@ def test_a_fault_of_the_disk_at_a_rounds_end_gives_nothing_up(
     def full(closed: ClosedRound) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(notes, "close_round", full)
-    with pytest.raises(OSError, match="no space"):
+    told: list[OSError] = []
+    aggregator.on_fault = told.append
+    with monkeypatch.context() as disk:
+        disk.setattr(notes, "close_round", full)
         run_round(aggregator, {"north": 1.0, "south": 3.0})
     assert aggregator.failure is None
+    assert aggregator.round_number == 0
+    assert [str(error) for error in told] == ["no space left on device"], "and not to whoever reported last"
+    aggregator.go_on()
+    assert aggregator.round_number == 1
+    assert aggregator.get_model(1)["b"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -330,7 +356,7 @@ def test_statistics_that_no_metrics_come_from_are_refused_before_they_are_record
     def cannot(kind: str, statistics: Any, classes: Any) -> dict[str, float]:
         raise error
 
-    monkeypatch.setattr("federation.engine.aggregator.sums.derive", cannot)
+    monkeypatch.setattr("federation.engine.checks.sums.derive", cannot)
     aggregator, notes = opened(plan)
     with pytest.raises(Refused, match=r"no metrics come from its statistics: .?math"):
         aggregator.send_local_task_results("north", 0, TRAIN, 10, output(1.0))

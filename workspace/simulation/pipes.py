@@ -137,8 +137,8 @@ def _answer(aggregator: Aggregator, header: Mapping[str, Any], output: TaskOutpu
         return aggregator.get_tasks(header["name"]), {}
     if what == "get_model":
         return None, aggregator.get_model(header["round"])
-    if what == "wait_for_turn":
-        aggregator.wait_for_turn(header["round"])
+    if what == "wait_for_work":
+        aggregator.wait_for_work(header["names"])
         return None, {}
     if what == "fail":
         aggregator.fail(header["name"], header["reason"], header["traceback"])

@@ -16,7 +16,7 @@ from typing import Any, TextIO
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import Site, build_aggregator, build_collaborator
 from federation.engine.client import DirectClient
-from federation.engine.results import ClosedRound, TaskResult
+from federation.engine.results import ClosedRound, OpenedRound, Standing, TaskResult
 from federation.errors import ExperimentFailed, InputError
 from federation.federation_file import FederationFile, open_shard
 from federation.plan import CheckedPlan, plan_from_json
@@ -83,7 +83,29 @@ class FileRecord:
         self.event(
             "round_closed", round=closed.round_number, cohort=list(closed.cohort), metrics=closed.metrics
         )
+        if closed.opens is not None:
+            self.open_round(closed.opens)
+        if closed.failure:
+            self.end("failed", closed.failure)
         return self.last
+
+    def open_round(self, opened: OpenedRound) -> None:
+        """Pass on that a round begins."""
+        self.event("round_started", round=opened.round_number, cohort=list(opened.cohort))
+
+    def standing(self, change: Standing) -> None:
+        """Pass on that an envoy has failed."""
+        self.event(
+            change.event,
+            envoy=change.envoy,
+            round=change.round_number,
+            reason=change.reason,
+            traceback=change.traceback,
+        )
+
+    def end(self, state: str, reason: str) -> None:
+        """Pass on that the experiment has ended."""
+        self.event(state, reason=reason)
 
     def event(self, kind: str, **body: Any) -> None:
         """Write the metrics that an event holds, and pass it on."""
@@ -101,6 +123,7 @@ def simulate(
     processes: int = 1,
     notice: Notice | None = None,
     device: str = "auto",
+    cohorts: Mapping[int, OpenedRound] | None = None,
 ) -> Summary:
     """Run a plan over the envoys of a federation file.
 
@@ -121,6 +144,8 @@ def simulate(
         Told of each event as it happens.
     device
         ``cpu``, ``cuda:N``, or ``auto``: the first GPU if there is one. All envoys share it.
+    cohorts
+        Those of a run (`workspace.simulation.cohorts`), whose bits come out then.
 
     Raises
     ------
@@ -139,7 +164,8 @@ def simulate(
     )
     with (folder / "metrics.jsonl").open("w") as metrics:
         record = FileRecord(exchange.tensors, metrics, notice)
-        aggregator = build_aggregator(plan, names, exchange.tensors, record)
+        aggregator = build_aggregator(plan, names, exchange.tensors, record, planned=cohorts)
+        aggregator.go_on()
         device = _resolved(device)
         orders = _orders(plan, federation, exchange.frozen_fingerprint, device)
         if processes == 1:
@@ -199,7 +225,7 @@ def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str, dev
 def _run_here(aggregator: Aggregator, orders: Mapping[str, Any], names: Sequence[str]) -> None:
     clients = {name: TurnClient(DirectClient(aggregator, name)) for name in names}
     collaborators = [_collaborator(orders, name, clients[name]) for name in names]
-    take_turns(collaborators, clients, aggregator.fail, aggregator.wait_for_turn)
+    take_turns(collaborators, clients, aggregator.fail, aggregator.wait_for_work)
 
 
 def _worker(connection: Any, orders_json: str, names: Sequence[str]) -> None:
@@ -216,7 +242,7 @@ def _worker(connection: Any, orders_json: str, names: Sequence[str]) -> None:
             collaborators.append(_collaborator(orders, name, clients[name]))
         except Exception as error:
             fail(name, *describe(error))
-    take_turns(collaborators, clients, fail, lambda number: link.ask("wait_for_turn", round=number))
+    take_turns(collaborators, clients, fail, lambda waiting: link.ask("wait_for_work", names=list(waiting)))
 
 
 def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> Any:

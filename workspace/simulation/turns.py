@@ -18,18 +18,17 @@ Fail = Callable[[str, str, str], None]  # envoy, reason, traceback
 
 
 class TurnClient:
-    """Passes calls on and notes whether the last one found work, and in which round."""
+    """Passes calls on and notes whether the last one found work."""
 
     def __init__(self, client: AggregatorClient) -> None:
         self._client = client
         self.idle = False
-        self.round_number = 0
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Ask for tasks without waiting."""
-        tasks, self.round_number, sleep, time_to_quit = self._client.get_tasks()
+        tasks, round_number, sleep, time_to_quit = self._client.get_tasks()
         self.idle = not tasks
-        return tasks, self.round_number, sleep, time_to_quit
+        return tasks, round_number, sleep, time_to_quit
 
     def get_model(self, round_number: int) -> Tensors:
         """Pass on."""
@@ -46,7 +45,7 @@ def take_turns(
     collaborators: Sequence[Collaborator],
     clients: Mapping[str, TurnClient],
     fail: Fail,
-    wait_for_turn: Callable[[int], None],
+    wait_for_work: Callable[[Sequence[str]], None],
 ) -> None:
     """Run collaborators until the aggregator has told all of them to quit.
 
@@ -58,8 +57,8 @@ def take_turns(
         Theirs, by the collaborator's name.
     fail
         Told of a collaborator that raised; the others go on.
-    wait_for_turn
-        Returns when another round than the given one is open; called when none of the collaborators has work.
+    wait_for_work
+        Returns when one of these has work, or it is time to quit; called when none has.
     """
     active = list(collaborators)
     while active:
@@ -72,7 +71,7 @@ def take_turns(
                 active.remove(collaborator)
                 fail(collaborator.collaborator_name, *describe(error))
         if active and all(clients[c.collaborator_name].idle for c in active):
-            wait_for_turn(clients[active[0].collaborator_name].round_number)
+            wait_for_work([c.collaborator_name for c in active])
 
 
 def describe(error: Exception) -> tuple[str, str]:

@@ -1,0 +1,118 @@
+"""What may be changed of an experiment that has been run: its rounds and limits, and the code that it goes on with."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections.abc import Iterable, Mapping
+
+from director.envoys import OnlineEnvoy
+from director.journal import Journal
+from director.matching import mismatch
+from director.needs import needs_of
+from director.rows import ExperimentRow
+from federation.document import Problems
+from federation.engine.members import ACTIVE
+from federation.errors import InputError
+from federation.plan import CheckedPlan, plan_from_json
+
+logger = logging.getLogger(__name__)
+
+CHANGEABLE = (
+    "aggregator.settings.rounds_to_train",
+    "federation.settings.grace",
+    "federation.settings.patience",
+    "federation.settings.round_limit",
+    "straggler_handling_policy.settings.straggler_cutoff_time",
+)
+
+
+def changed_plan(row: ExperimentRow, plan: str, settings: Mapping[str, str]) -> CheckedPlan:
+    """Change the rounds and limits of an experiment's plan.
+
+    Parameters
+    ----------
+    row
+        The experiment.
+    plan
+        The JSON of its plan.
+    settings
+        Dotted keys of the plan, and their values in JSON.
+
+    Raises
+    ------
+    InputError
+        If another setting is to be changed, or what comes out is no plan.
+    """
+    config = copy.deepcopy(json.loads(plan))
+    for key, value in sorted(settings.items()):
+        if key not in CHANGEABLE:
+            raise InputError(
+                f"{key[:100]} cannot be changed by a resume: only {', '.join(CHANGEABLE)}; for anything else submit a "
+                f"plan with `federation.settings.start_from: {{experiment: {row.name}}}`"
+            )
+        section, _, name = key.split(".")
+        try:
+            config.setdefault(section, {}).setdefault("settings", {})[name] = json.loads(value)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{key}: {value[:100]!r} is no value in JSON") from error
+    try:
+        changed = plan_from_json(json.dumps(config), row.name, "checked_if_known")
+    except Problems as error:
+        raise InputError("; ".join(str(error).splitlines())) from error
+    if changed.aggregator.rounds_to_train <= row.round:
+        raise InputError(
+            f"aggregator.settings.rounds_to_train must be more than the {row.round} rounds that are closed"
+        )
+    return changed
+
+
+def shared_code(row: ExperimentRow, version: str, envoys: Iterable[OnlineEnvoy]) -> str:
+    """Return the hash of the code that envoys share, of those that nothing but their code keeps from an experiment.
+
+    Raises
+    ------
+    InputError
+        If none is kept by its code alone, or they do not share one.
+    """
+    held, hashes = [], {}
+    for envoy in envoys:
+        found = envoy.announcement.code_hashes.get(row.experiment, "")
+        if mismatch(row, found, version, envoy) is None:
+            hashes[envoy.name] = found
+            held += [envoy.name] if mismatch(row, row.code_hash, version, envoy) is not None else []
+    if not held:
+        raise InputError(f"no envoy is kept from the experiment {row.name} by its code alone")
+    if len(set(hashes.values())) > 1:
+        told = ", ".join(f"{name} {found[:12]}" for name, found in sorted(hashes.items()))
+        raise InputError(
+            f"the envoys do not share one code of {row.experiment}: {told}; install the same at all of them"
+        )
+    return hashes[held[0]]
+
+
+def accept_shared_code(
+    journal: Journal, row: ExperimentRow, version: str, envoys: Iterable[OnlineEnvoy], by: str
+) -> None:
+    """Go on with the code that an experiment's envoys share; raises as `shared_code` does."""
+    members = {member.name for member in journal.members(row.name)}
+    found = shared_code(row, version, [envoy for envoy in envoys if not members or envoy.name in members])
+    with journal.transaction():
+        journal.update_experiment(row.name, code_hash=found)
+        body = {"by": by, "code_hash": found, "before": row.code_hash}
+        journal.add_event(row.name, "code_accepted", body)
+
+
+def queue_again(journal: Journal, row: ExperimentRow, settings: Mapping[str, str], by: str) -> None:
+    """Queue an experiment that has ended again, with all of its envoys; raises as `changed_plan` does."""
+    plan = changed_plan(row, journal.plan(row.name), settings) if settings else None
+    with journal.transaction():
+        journal.update_experiment(row.name, state="queued", reason="", ended=0.0)
+        if plan is not None:
+            journal.change_plan(row.name, plan.to_json(), needs_of(row.name, plan.config))
+        back = [member.name for member in journal.members(row.name) if not member.takes_part]
+        journal.change_members(row.name, back, standing=ACTIVE, reason="")
+        body = {"by": by, "round": row.round, "settings": dict(settings)}
+        journal.add_event(row.name, "resumed", body)
+    logger.info("experiment %s: %s resumes it with round %d", row.name, by, row.round)

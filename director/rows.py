@@ -1,0 +1,87 @@
+"""What the journal holds, as plain data: experiments, their envoys and open rounds, events, results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from director.needs import Needs
+from federation.engine.members import ABSENT, ACTIVE
+
+
+@dataclass(frozen=True)
+class ExperimentRow(Needs):
+    """An experiment as it stands on disk, without its plan.
+
+    ``cohort`` are its envoys but for those that have failed or were excluded; ``model`` and ``best_model`` are blobs,
+    ``best_round`` is -1 without one.
+    """
+
+    submission: str
+    submitted_by: str
+    code_hash: str
+    frozen_fingerprint: str
+    state: str
+    reason: str
+    created: float
+    ended: float
+    cohort: tuple[str, ...]
+    round: int
+    model: str
+    best_round: int
+    best_score: float
+    best_model: str
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    """An envoy of an experiment: how it stands (`federation.engine.members`), and what it announced when it was taken in.
+
+    ``counted`` is the last round in which it counted; ``samples`` is JSON, by split. An experiment of an earlier version does
+    not know what was announced: these are empty then.
+    """
+
+    name: str
+    standing: str = ACTIVE
+    reason: str = ""
+    counted: int | None = None
+    samples: str = ""
+    code_hash: str = ""
+    fingerprint: str = ""
+
+    @property
+    def takes_part(self) -> bool:
+        """Whether rounds are run with it, now or when it is back."""
+        return self.standing in (ACTIVE, ABSENT)
+
+
+@dataclass(frozen=True)
+class OpenRow:
+    """The open round of an experiment: which attempt it is, who runs it, and who of them counts for nothing in it."""
+
+    attempt: int
+    cohort: tuple[str, ...]
+    out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EventRow:
+    """Something that happened in an experiment; ``id`` counts from 1 without gaps."""
+
+    id: int
+    time: float
+    kind: str
+    body: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A result of the open round."""
+
+    round: int
+    task: str
+    envoy: str
+    data_size: int
+    blob: str
+    statistics: bytes
