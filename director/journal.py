@@ -126,7 +126,7 @@ class Journal:
     def change_plan(self, name: str, plan: str, needs: Needs) -> None:
         """Put another plan, and what it asks for, in the place of an experiment's."""
         with self.transaction():
-            self.update_experiment(name, **vars(needs))
+            self.update_experiment(name, **{k: v for k, v in vars(needs).items() if k != "name"})
             self._connection.execute("UPDATE experiments SET plan = ? WHERE name = ?", (plan, name))
 
     def free_name(self, name: str) -> str:

@@ -62,7 +62,7 @@ def build(
     ExperimentFailed
         If it cannot be built: its plan cannot be read, or its model is missing or damaged.
     """
-    if not members:
+    if not members or (opened is not None and not opened.cohort):
         raise ExperimentFailed("it cannot be opened: the journal does not say with which envoys")
     try:
         # Its settings were checked when it was submitted, perhaps by another version.

@@ -258,6 +258,35 @@ class Experiment:
         )
         return _experiment(stopped)
 
+    def resume(self, settings: Mapping[str, Any] | None = None, accept_code: bool = False) -> ExperimentInfo:
+        """Queue the experiment again if it failed or was stopped; if it runs, let all of its envoys take part again.
+
+        Parameters
+        ----------
+        settings
+            A plan's dotted keys and new values; rounds and limits only.
+        accept_code
+            Go on with the code that the envoys which are held share.
+        """
+        request = pb.ResumeRequest(
+            settings={key: json.dumps(value) for key, value in (settings or {}).items()},
+            accept_code=accept_code,
+        )
+        return _experiment(
+            self._federation.call(
+                lambda stub: stub.Resume(request, metadata=self._metadata, timeout=CALL_SECONDS)
+            )
+        )
+
+    def exclude(self, envoy: str) -> ExperimentInfo:
+        """Let the experiment go on without an envoy, until it is resumed."""
+        request = pb.ExcludeRequest(envoy=envoy)
+        return _experiment(
+            self._federation.call(
+                lambda stub: stub.Exclude(request, metadata=self._metadata, timeout=CALL_SECONDS)
+            )
+        )
+
     def tensors(self, which: str = "best") -> Tensors:
         """Return the exchanged tensors of the best or the last model."""
         return self._download(which)[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from director.blobs import BlobStore
+from director.envoys import OnlineEnvoy
 from director.experiments import Experiments
 from director.journal import Journal
 from director.rows import EventRow
@@ -31,10 +32,14 @@ class Director:
     """One life of a director over a state folder."""
 
     def __init__(self, folder: Path) -> None:
+        self.now = 0.0
         self.journal = Journal(folder / "journal.sqlite")
         self.blobs = BlobStore(folder / "blobs")
         self.uploads = Uploads(folder / "uploads", self.blobs)
-        self.experiments = Experiments(self.journal, self.blobs, self.uploads, "1.0", 1 << 20)
+        self.experiments = Experiments(
+            self.journal, self.blobs, self.uploads, "1.0", 1 << 20, lambda: self.now
+        )
+        self.connections: dict[str, OnlineEnvoy] = {}
 
     def submit(
         self,
@@ -42,11 +47,20 @@ class Director:
         model: Tensors = MODEL,
         envoys: int = 2,
         tasks: Sequence[str] = (VALIDATE, TRAIN, TUNED),
+        federation: Mapping[str, Any] | None = None,
+        rounds: int = 2,
+        cutoff: float | None = None,
         **settings: Any,
     ) -> None:
         """Take in an experiment that needs so many envoys."""
         content = copy.deepcopy(TINY_PLAN)
-        content["federation"]["settings"]["envoys"] = envoys
+        content["federation"]["settings"] |= {"envoys": envoys} | (federation or {})
+        content["aggregator"]["settings"]["rounds_to_train"] = rounds
+        if cutoff is not None:
+            content["straggler_handling_policy"] = {
+                "template": "openfl.component.CutoffTimePolicy",
+                "settings": {"straggler_cutoff_time": cutoff},
+            }
         content["assigner"]["settings"]["task_groups"][0]["tasks"] = list(tasks)
         content["task_runner"]["settings"] = {"experiment": "tabular", **settings}
         sha256, size = measure(model)
@@ -59,12 +73,44 @@ class Director:
             blob=pb.Blob(sha256=sha256, size=size),
         )
         self.experiments.submit(submission, chunks(model), "workspace")
+        self.attend()
 
     def connect(self, *names: str) -> None:
         """Bring envoys online."""
         for name in names:
-            self.experiments.connect(name, announcement(), SimpleQueue())
-        self.experiments.attend()
+            self.connect_as(name)
+
+    def connect_as(self, name: str, **said: Any) -> SimpleQueue[Any]:
+        """Bring an envoy online that says something else of itself; return where its orders go."""
+        orders: SimpleQueue[Any] = SimpleQueue()
+        self.connections[name] = self.experiments.connect(name, announcement(**said), orders)
+        self.attend()
+        return orders
+
+    def disconnect(self, *names: str) -> None:
+        """Let envoys go."""
+        for name in names:
+            self.experiments.disconnect(self.connections.pop(name))
+        self.attend()
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass in which the director listens, and nothing happens."""
+        self.now += seconds
+        self.attend()
+
+    def attend(self) -> None:
+        """Do what the service's thread does when something has happened."""
+        while self.experiments.attend() <= 0:
+            pass
+
+    def work(self, experiment: str, envoy: str, value: float = 1.0, most: int = 9) -> list[str]:
+        """Do an envoy's open tasks in a round, or the first few of them; return what was done."""
+        aggregator = self.experiments.live(experiment)
+        assert aggregator is not None
+        tasks = (aggregator.get_tasks(envoy)[0] or [])[:most]
+        for task in tasks:
+            self.report(experiment, envoy, task, value)
+        return tasks
 
     def report(self, experiment: str, envoy: str, task: str, value: float = 1.0, **changes: Any) -> bool:
         """Hand in a result of the open round, as the service does."""

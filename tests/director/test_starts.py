@@ -53,6 +53,7 @@ def test_a_damaged_result_is_dropped_and_asked_for_again(
         assert (dropped["envoy"], dropped["task"], dropped["round"]) == ("north", TRAIN, 0)
         assert UPDATE in dropped["reason"]
         assert not (tmp_path / "blobs" / UPDATE).exists(), "what nothing names is not kept"
+        second.connect("north", "south")
         aggregator = second.experiments.live("rows")
         assert aggregator is not None
         assert aggregator.get_tasks("north")[0] == [TRAIN, TUNED]
@@ -109,14 +110,17 @@ def test_a_round_whose_last_result_was_recorded_is_closed_by_the_replay(tmp_path
             for name in ("north", "south")
             for task in (VALIDATE, TRAIN, TUNED)
         ]
-        # The end of the round takes along what came after it.
         for row in [*rows, ResultRow(0, VALIDATE, "west", 10, "", pack(statistics()))]:
             second.journal.add_result("rows", row)
     with director(tmp_path) as third:
         assert third.experiments.experiment("rows").round == 1
         assert third.kinds("rows").count("round_closed") == 1
-        assert "result_dropped" not in third.kinds("rows")
-        assert third.kinds("rows")[-1] == "round_started"
+        dropped = [event.body["envoy"] for event in third.events("rows") if event.kind == "result_dropped"]
+        assert dropped == ["west"], "nobody else's"
+        third.connect("north", "south")
+        assert third.kinds("rows").count("round_started") == 2
+        [closed] = [event.body for event in third.events("rows") if event.kind == "round_closed"]
+        assert closed["cohort"] == ["north", "south"]
 
 
 def test_results_that_are_sound_alone_and_not_together_fail_their_experiment_alone(
@@ -133,7 +137,7 @@ def test_results_that_are_sound_alone_and_not_together_fail_their_experiment_alo
     def unsound(*_: object) -> None:
         raise ValueError("no total")
 
-    monkeypatch.setattr("federation.engine.aggregator.sums.add", unsound)
+    monkeypatch.setattr("federation.engine.checks.sums.add", unsound)
     with director(tmp_path) as third:
         row = third.experiments.experiment("rows")
         assert (row.state, row.reason) == ("failed", "round 0 cannot be ended: no total")
@@ -194,7 +198,8 @@ def test_a_damaged_row_fails_its_experiment_alone_and_is_listed(tmp_path: Path, 
             first.submit(name, envoys=1)
         first.connect("north")
     with sqlite3.connect(tmp_path / "journal.sqlite") as connection:
-        connection.execute("UPDATE experiments SET cohort = CAST(? AS TEXT) WHERE name = 'harmed'", (cohort,))
+        query = "UPDATE open_rounds SET cohort = CAST(? AS TEXT) WHERE experiment = 'harmed'"
+        connection.execute(query, (cohort,))
     connection.close()
     with director(tmp_path) as second:
         states = {row.name: row.state for row in second.experiments.experiments()}
@@ -237,7 +242,7 @@ def test_one_that_waits_for_the_next_start_can_be_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(tmp_path)
-    monkeypatch.setattr("director.experiments.replay", lambda *_: (_ for _ in ()).throw(OSError("busy")))
+    monkeypatch.setattr("director.lives.replay", lambda *_: (_ for _ in ()).throw(OSError("busy")))
     with director(tmp_path) as second:
         assert second.experiments.stop("rows").state == "stopped"
 

@@ -69,6 +69,7 @@ def connect(experiments: Experiments, said: pb.Announcement) -> SimpleQueue[Any]
     """Come online as north; return the queue of its orders."""
     orders: SimpleQueue[Any] = SimpleQueue()
     experiments.connect("north", said, orders)
+    experiments.attend()
     return orders
 
 

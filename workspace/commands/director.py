@@ -156,6 +156,38 @@ def stop(federation: Federation, experiment: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("experiment")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another number of rounds, or another limit.",
+)
+@click.option("--accept-code", is_flag=True, help="Go on with the code that the envoys which are held share.")
+@json_option
+@connected
+def resume(
+    federation: Federation, experiment: str, overrides: tuple[str, ...], accept_code: bool, as_json: bool
+) -> None:
+    """Queue a failed or stopped experiment again; of one that runs, take back failed and excluded envoys."""
+    settings = dict(_setting(one) for one in overrides)
+    info = federation.experiment(experiment).resume(settings, accept_code)
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: {info.state}")
+
+
+@click.command()
+@click.argument("experiment")
+@click.argument("envoy")
+@json_option
+@connected
+def exclude(federation: Federation, experiment: str, envoy: str, as_json: bool) -> None:
+    """Let a running experiment go on without an envoy; `fed resume` takes it back."""
+    info = federation.experiment(experiment).exclude(envoy)
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: goes on without {envoy}")
+
+
+@click.command()
+@click.argument("experiment")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--which", type=click.Choice(["best", "last"]), default="best", show_default=True)
 @connected
@@ -182,3 +214,13 @@ def logs(federation: Federation, experiment: str, envoy: str | None, follow: boo
         if envoy is not None and event.body.get("envoy") != envoy:
             continue
         click.echo(json.dumps(asdict(event)) if as_json else "\n".join(event_lines(event)))
+
+
+def _setting(assignment: str) -> tuple[str, Any]:
+    from federation.document import parse
+
+    key, equals, text = assignment.partition("=")
+    parsed = parse(text, "--set")
+    if not equals or not key or parsed.problems:
+        raise click.BadParameter(f"{assignment}: write it as KEY=VALUE", param_hint="--set")
+    return key.strip(), parsed.value

@@ -30,6 +30,12 @@ from workspace.commands.common import (
 @click.option(
     "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu or cuda:N."
 )
+@click.option(
+    "--cohorts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Run each round with the envoys that counted in a run: the output of `fed watch --json`.",
+)
 @quiet_option
 @json_option
 def simulate(
@@ -39,6 +45,7 @@ def simulate(
     output: Path,
     processes: int,
     device: str,
+    cohorts: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -46,14 +53,15 @@ def simulate(
     from federation.federation_file import load_federation
     from federation.plan import load_plan
     from workspace.progress import RoundProgress
+    from workspace.simulation.cohorts import read_cohorts
     from workspace.simulation.run import simulate
 
     be_quiet(True)
-    checked = load_plan(plan, overrides)
-    with RoundProgress(checked.name, checked.aggregator.rounds_to_train, not quiet) as progress:
-        summary = simulate(
-            checked, load_federation(federation_path), output, processes, progress.take, device
-        )
+    checked, federation = load_plan(plan, overrides), load_federation(federation_path)
+    rounds = checked.aggregator.rounds_to_train
+    given = None if cohorts is None else read_cohorts(cohorts, federation.envoys, rounds)
+    with RoundProgress(checked.name, rounds, not quiet) as progress:
+        summary = simulate(checked, federation, output, processes, progress.take, device, given)
     _print_summary(asdict(summary), as_json)
 
 
