@@ -77,6 +77,9 @@ class Experiments:
             for experiment, aggregator in self._live.items():
                 if name in aggregator.authorized_cols:
                     self._go_on_with(envoy, self.experiment(experiment), aggregator)
+            for experiment in announcement.kept:
+                if self._is_done_with(experiment):
+                    orders.put(pb.Order(forget=experiment))
         logger.info(
             "envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices)
         )
@@ -270,8 +273,15 @@ class Experiments:
 
     def _tell_the_end(self, row: ExperimentRow) -> None:
         self._envoys.order(row.cohort, pb.Order(stop=row.name))
+        if self._is_done_with(row.name):
+            self._envoys.order(row.cohort, pb.Order(forget=row.name))
         logger.info("experiment %s: %s%s", row.name, row.state, f" ({row.reason})" if row.reason else "")
         self.notify()
+
+    def _is_done_with(self, name: str) -> bool:
+        """Say whether an experiment will never be gone on with; one that is unknown here might be another director's."""
+        row = self._journal.experiment(name)
+        return row is not None and row.state == "finished"
 
     def _start_order(self, row: ExperimentRow) -> pb.Order:
         return pb.Order(

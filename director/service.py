@@ -20,7 +20,7 @@ from director.experiments import Experiments
 from director.journal import ExperimentRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
-from federation.engine.client import StaleRound
+from federation.engine.client import StaleRound, rounds_to
 from federation.engine.results import TaskOutput
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
@@ -101,7 +101,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         tasks, round_number, _, time_to_quit = aggregator.get_tasks(caller.name)
         if not tasks and not time_to_quit:
             return None
-        return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit)
+        counted = rounds_to(aggregator.counted_of(caller.name))
+        return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit, counted=counted)
 
     @sending("envoy", "workspace")
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
@@ -172,8 +173,11 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def ReportFailure(self, request: pb.Failure, caller: Caller) -> pb.Receipt:  # noqa: N802
         """Take note that an envoy cannot go on with an experiment."""
         aggregator = self._experiments.live(caller.experiment)
+        reason = request.reason[:2000] or "no reason given"
+        if request.passing:
+            logger.warning("experiment %s: %s cannot work now: %s", caller.experiment, caller.name, reason)
+            return pb.Receipt(counted=True)
         if aggregator is not None:
-            reason = request.reason[:2000] or "no reason given"
             aggregator.fail(caller.name, reason, request.traceback[-MAX_TEXT:])
         return pb.Receipt(counted=aggregator is not None)
 

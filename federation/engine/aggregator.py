@@ -116,6 +116,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.quit_job_sent_to: list[str] = []
         self.collaborator_tasks_results: dict[Any, TaskOutput] = {}
         self.collaborator_task_weight: dict[Any, int] = {}
+        self._counted = dict.fromkeys(self.authorized_cols, round_number - 1) if round_number else {}
 
         self.lock = RLock()
         self.turned = Condition(self.lock)
@@ -167,6 +168,11 @@ initial_tensor_dict, rounds_to_train, callbacks
         """Wait until another round than this is open, or it is time to quit."""
         with self.turned:
             self.turned.wait_for(lambda: self.round_number != round_number or self._time_to_quit())
+
+    def counted_of(self, collaborator_name: str) -> int | None:
+        """Return the last round in which a collaborator counted; None if it never did."""
+        with self.lock:
+            return self._counted.get(collaborator_name)
 
     def get_model(self, round_number: int) -> Tensors:
         """Return the exchanged tensors that a round starts from, all at once.
@@ -427,6 +433,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         kept = self.record.close_round(
             ClosedRound(self.round_number, cohort, metrics, model, self.best, last)
         )
+        self._counted |= dict.fromkeys(cohort, self.round_number)
         logs = {f"aggregator/{task}/{name}": value for task in tasks for name, value in metrics[task].items()}
         self.callbacks.on_round_end(self.round_number, logs)
 
