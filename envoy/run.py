@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 WORKER = (sys.executable, "-m", "envoy.worker")
 RESTARTS = 3
+FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 LAST_WORDS_SECONDS = 10.0
 
@@ -31,15 +32,12 @@ class Run:
     ----------
     start
         The order.
-    program
-        Of the process: reads a `WorkOrder` and says what `envoy.worker` says.
     """
 
-    def __init__(self, start: pb.Start, program: Sequence[str] = WORKER) -> None:
+    def __init__(self, start: pb.Start) -> None:
         self.start = start
         self.ended = threading.Event()
         self.afterwards: Callable[[], None] | None = None
-        self._program = program
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._failure: pb.Failure | None = None
@@ -53,7 +51,11 @@ class Run:
                 self._process.kill()
 
     def work(
-        self, order: WorkOrder, has_room: Callable[[], bool], away: Callable[[pb.Failure | None], None]
+        self,
+        order: WorkOrder,
+        has_room: Callable[[], bool],
+        away: Callable[[pb.Failure | None], None],
+        program: Sequence[str] = WORKER,
     ) -> pb.Failure | None:
         """Carry the order out until the director says quit, `end` is called or it has failed.
 
@@ -65,6 +67,8 @@ class Run:
             Says whether there is room again where the site keeps things.
         away
             Told of what keeps the site from working for now, and None when it goes on.
+        program
+            Of the process: is given the order and says what `envoy.worker` says.
 
         Returns
         -------
@@ -72,10 +76,10 @@ class Run:
             Why it has failed.
         """
         name, killed = order.experiment, 0
-        pauses = Backoff(1.0, LONGEST_PAUSE)
+        pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self.ended.is_set():
             logger.info("experiment %s: starts on %s", name, order.device)
-            code = self._run_once(order)
+            code = self._run_once(order, program)
             if self.ended.is_set() or code == 0:
                 break
             if self._progress:
@@ -95,14 +99,14 @@ class Run:
             self.ended.wait(pauses.pause())
         return None
 
-    def _run_once(self, order: WorkOrder) -> int:
+    def _run_once(self, order: WorkOrder, program: Sequence[str]) -> int:
         """Run one process to its end and return its exit code."""
         self._failure, self._progress = None, False
         with self._lock:
             if self.ended.is_set():
                 return 0
             self._process = process = subprocess.Popen(
-                self._program,
+                program,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 encoding="utf-8",
