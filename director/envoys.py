@@ -68,6 +68,11 @@ class Envoys(dict[str, OnlineEnvoy]):
             envoy.ordered.discard(experiment)
             envoy.orders.put(pb.Order(stop=experiment))
 
+    def order_forget(self, names: Iterable[str], experiment: str) -> None:
+        """Tell those of some envoys that are there that nothing of an experiment is needed any more."""
+        for envoy in [self[name] for name in names if name in self]:
+            envoy.orders.put(pb.Order(forget=experiment))
+
     def close(self) -> None:
         """End every connection."""
         for envoy in self.values():

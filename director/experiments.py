@@ -91,6 +91,9 @@ class Experiments:
         """Take note of an envoy that is there; a new connection of the same name replaces the old one."""
         with self._lock:
             envoy = self._envoys.connect(name, announcement, orders)
+            for experiment in announcement.kept:
+                if self._is_done_with(experiment):
+                    orders.put(pb.Order(forget=experiment))
         logger.info(
             "envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices)
         )
@@ -318,6 +321,14 @@ class Experiments:
         self._tell_the_end(self.experiment(name))
 
     def _tell_the_end(self, row: ExperimentRow) -> None:
-        self._envoys.order_stop([m.name for m in self._journal.members(row.name)], row.name)
+        members = [member.name for member in self._journal.members(row.name)]
+        self._envoys.order_stop(members, row.name)
+        if self._is_done_with(row.name):
+            self._envoys.order_forget(members, row.name)
         logger.info("experiment %s: %s%s", row.name, row.state, f" ({row.reason})" if row.reason else "")
         self.notify()
+
+    def _is_done_with(self, name: str) -> bool:
+        """Say whether an experiment will never be gone on with; one that is unknown here might be another director's."""
+        row = self._journal.experiment(name)
+        return row is not None and row.state == "finished"

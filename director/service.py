@@ -20,7 +20,7 @@ from director.experiments import Experiments
 from director.rows import ExperimentRow, MemberRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
-from federation.engine.client import StaleRound
+from federation.engine.client import StaleRound, rounds_to
 from federation.engine.results import TaskOutput
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
@@ -104,7 +104,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             counted = aggregator.counted_of(caller.name)
         if not tasks and not time_to_quit:
             return None
-        told = 0 if counted is None else counted + 1
+        told = rounds_to(counted)
         return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit, counted=told)
 
     @sending("envoy", "workspace")

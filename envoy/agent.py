@@ -6,35 +6,31 @@ and the director sends it what it should be doing.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
+from functools import partial
 
 from envoy.config import EnvoyConfig
 from envoy.connection import Connection
+from envoy.failures import Failures
+from envoy.kept import Kept
 from envoy.policy import permitted_experiments, refusal
+from envoy.room import has_room
+from envoy.run import Run
 from envoy.worker import WorkOrder
+from envoy.workers import Workers
 from federation.code import code_hashes, project_version
-from federation.errors import FederationError
+from federation.errors import Refused
 from federation.experiments import broken_experiments
 from federation.federation_file import open_shard
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
-from federation.rpc import EXPERIMENT_KEY
 from federation.schema import plain
 from federation.templates import package_of
 
 logger = logging.getLogger(__name__)
-
-RESTARTS = 3
-TERM_SECONDS = 10.0
 
 
 class Agent:
@@ -58,11 +54,11 @@ class Agent:
         )
         self._link = self._connection.link()
         self._stop = threading.Event()
-        self._lock = threading.Lock()
-        self._workers: dict[str, subprocess.Popen[str]] = {}
-        self._ended: set[str] = set()
-        self._free = [device.name for device in devices]
-        self._waiting: list[pb.Start] = []
+        self._announcement = pb.Announcement()
+        self._state = config.state.expanduser() / config.name
+        self._kept = Kept(self._state / "experiments")
+        self._failures = Failures(self._link, self._stop)
+        self._workers = Workers([device.name for device in devices], self._work, self._failures.add)
 
     def run(self) -> None:
         """Stay connected until `stop`; says when the director is away, again every few minutes, and when it is back.
@@ -72,9 +68,9 @@ class Agent:
         Refused
             If the director refuses this envoy (certificate, role).
         """
-        announcement = self._announcement()
+        self._announcement = self._shard_and_code()
         try:
-            for order in self._link.stream(lambda stub: stub.Connect(announcement), endless=True):
+            for order in self._link.stream(lambda stub: stub.Connect(self._announced()), endless=True):
                 if order.HasField("connected"):
                     logger.info(
                         "connected to the director at %s as %s", self._config.director, self._config.name
@@ -82,7 +78,7 @@ class Agent:
                 self._obey(order)
         finally:
             self._stop.set()
-            self._stop_workers()
+            self._workers.close()
         logger.info("envoy %s has stopped", self._config.name)
 
     def stop(self) -> None:
@@ -90,7 +86,14 @@ class Agent:
         self._stop.set()
         self._link.close()
 
-    def _announcement(self) -> pb.Announcement:
+    def _announced(self) -> pb.Announcement:
+        """Return what is announced, with what is kept here by now."""
+        announcement = pb.Announcement()
+        announcement.CopyFrom(self._announcement)
+        announcement.kept.extend(self._kept.names())
+        return announcement
+
+    def _shard_and_code(self) -> pb.Announcement:
         shard = open_shard(self._config.shard_descriptor)
         for problem in broken_experiments():
             logger.warning("%s", problem)
@@ -115,58 +118,31 @@ class Agent:
         )
 
     def _obey(self, order: pb.Order) -> None:
-        if order.HasField("start"):
-            with self._lock:
-                busy = order.start.experiment in self._workers
-                if not busy and all(s.experiment != order.start.experiment for s in self._waiting):
-                    self._waiting.append(order.start)
-            self._start_waiting()
-        elif order.HasField("stop"):
-            with self._lock:
-                self._waiting = [s for s in self._waiting if s.experiment != order.stop]
-                self._ended.add(order.stop)
-                worker = self._workers.get(order.stop)
-            if worker is not None:
-                worker.terminate()
-
-    def _start_waiting(self) -> None:
-        while True:
-            with self._lock:
-                if not self._waiting or not self._free or self._stop.is_set():
-                    return
-                start, device = self._waiting.pop(0), self._free.pop(0)
-                self._ended.discard(start.experiment)
-            threading.Thread(target=self._run_worker, args=(start, device), daemon=True).start()
-
-    def _run_worker(self, start: pb.Start, device: str) -> None:
-        name = start.experiment
         try:
-            if (reason := refusal(self._config.policy, plan_from_json(start.plan, name))) is not None:
-                self._report_failure(name, reason)
-                return
-            for attempt in range(1 + RESTARTS):
-                logger.info("experiment %s: starts on %s", name, device)
-                code = self._run_once(start, device)
-                if code >= 0 or name in self._ended or self._stop.is_set():
-                    break
-                logger.warning("experiment %s: its process was killed by signal %d", name, -code)
-                if attempt == RESTARTS:
-                    self._report_failure(
-                        name, f"its process was killed by signal {-code}, {1 + RESTARTS} times"
-                    )
-            if code == 0:
-                shutil.rmtree(self._state_of(name), ignore_errors=True)
-            logger.info("experiment %s: has ended here", name)
-        except Exception as error:
-            logger.exception("experiment %s cannot run here", name)
-            self._report_failure(name, f"{type(error).__name__}: {error}")
-        finally:
-            with self._lock:
-                self._workers.pop(name, None)
-                self._free.append(device)
-            self._start_waiting()
+            match order.WhichOneof("order"):
+                case "start":
+                    self._start(order.start)
+                case "stop":
+                    self._workers.stop(order.stop)
+                    self._failures.drop(order.stop)
+                case "forget":
+                    self._workers.stop(order.forget, partial(self._kept.forget, order.forget))
+                    self._failures.drop(order.forget)
+        except Refused as error:
+            logger.error("an order of the director's is not obeyed: %s", error)
 
-    def _run_once(self, start: pb.Start, device: str) -> int:
+    def _start(self, start: pb.Start) -> None:
+        self._kept.folder_of(start.experiment)
+        if self._failures.is_untold(start):
+            return
+        self._failures.drop(start.experiment)
+        self._workers.start(start)
+
+    def _work(self, run: Run, device: str) -> pb.Failure | None:
+        start = run.start
+        plan = plan_from_json(start.plan, start.experiment)
+        if (reason := refusal(self._config.policy, plan)) is not None:
+            return pb.Failure(reason=reason)
         order = WorkOrder(
             experiment=start.experiment,
             plan=start.plan,
@@ -177,55 +153,13 @@ class Agent:
             shard_descriptor=plain(self._config.shard_descriptor),
             checkpoints=dict(self._config.checkpoints),
             log_level=self._config.log_level,
-            state=str(self._state_of(start.experiment)),
+            state=str(self._kept.folder_of(start.experiment)),
         )
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "envoy.worker"],
-            stdin=subprocess.PIPE,
-            text=True,
-            env=environment_of_worker(),
-        )
-        with self._lock:
-            self._workers[start.experiment] = worker
-            stopping = self._stop.is_set() or start.experiment in self._ended
-        if stopping:
-            worker.terminate()
-        assert worker.stdin is not None
-        # Its end of the pipe stays open as long as we live: a worker whose agent is gone ends itself.
-        with contextlib.suppress(BrokenPipeError), worker.stdin:
-            worker.stdin.write(order.to_json() + "\n")
-            worker.stdin.flush()
-            worker.wait()
-        return worker.wait()
 
-    def _state_of(self, experiment: str) -> Path:
-        """Return the folder for what an experiment must keep here over a crash; it goes when the experiment ends."""
-        return self._config.state.expanduser() / self._config.name / "experiments" / experiment
+        def away(failure: pb.Failure | None) -> None:
+            if failure is None:
+                self._failures.drop(start.experiment)
+            else:
+                self._failures.add(start, failure)
 
-    def _report_failure(self, experiment: str, reason: str) -> None:
-        metadata = ((EXPERIMENT_KEY, experiment),)
-        failure = pb.Failure(reason=reason)
-        try:
-            self._link.call(
-                lambda stub: stub.ReportFailure(failure, metadata=metadata, timeout=30), patience=60
-            )
-        except FederationError as error:
-            logger.error("experiment %s: %s; the director could not be told: %s", experiment, reason, error)
-
-    def _stop_workers(self) -> None:
-        with self._lock:
-            workers = list(self._workers.values())
-            self._waiting = []
-        for worker in workers:
-            worker.terminate()
-        for worker in workers:
-            try:
-                worker.wait(TERM_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.kill()
-                worker.wait()
-
-
-def environment_of_worker() -> dict[str, str]:
-    """Return the environment of a worker: files in the folder where the envoy was started must shadow no module."""
-    return os.environ | {"PYTHONSAFEPATH": "1"}
+        return run.work(order, partial(has_room, self._state), away)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import grpc
@@ -28,11 +28,15 @@ class GrpcAggregatorClient:
         To the director.
     experiment
         The experiment's name.
+    taken
+        Called whenever the director has taken a result.
     """
 
-    def __init__(self, link: Link, experiment: str) -> None:
+    def __init__(self, link: Link, experiment: str, taken: Callable[[], None] = lambda: None) -> None:
         self._link = link
         self._metadata = ((EXPERIMENT_KEY, experiment),)
+        self._taken = taken
+        self._counted: int | None = None
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Return tasks as soon as there are some; an empty answer after a while, so that a dead director is noticed."""
@@ -40,7 +44,12 @@ class GrpcAggregatorClient:
         tasks = self._link.call(
             lambda stub: stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15)
         )
+        self._counted = tasks.counted if tasks.HasField("counted") else None
         return list(tasks.tasks) or None, tasks.round, 0, tasks.quit
+
+    def counted(self) -> int | None:
+        """Return what the director has said beside the last tasks; None from one that does not say it."""
+        return self._counted
 
     def get_model(self, round_number: int) -> Tensors:
         """Download the model that a round starts from."""
@@ -66,7 +75,10 @@ class GrpcAggregatorClient:
             receipt = self._upload(stub, info, named_tensors.tensors, have)
             return self._upload(stub, info, named_tensors.tensors, 0) if receipt.again else receipt
 
-        return bool(self._link.call(send).counted)
+        counted = bool(self._link.call(send).counted)
+        if counted:
+            self._taken()
+        return counted
 
     def _have(self, stub: rpc.DirectorStub, info: pb.ResultInfo) -> int:
         """Ask how much of a result is at the director."""
@@ -94,12 +106,31 @@ class GrpcAggregatorClient:
         )
         return receipt
 
-    def report_failure(self, reason: str, traceback: str) -> None:
-        """Tell the director that this envoy cannot go on with the experiment."""
-        failure = pb.Failure(reason=reason, traceback=traceback)
-        self._link.call(
-            lambda stub: stub.ReportFailure(failure, metadata=self._metadata, timeout=30), patience=60
-        )
+    def report_failure(
+        self,
+        reason: str,
+        traceback: str = "",
+        passing: bool = False,
+        is_wanted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Tell the director that this envoy cannot go on with the experiment, for as long as it takes and is wanted.
+
+        Parameters
+        ----------
+        reason, traceback
+            One line, and what may help whoever mends it.
+        passing
+            It has not failed: it goes on by itself when the reason is gone.
+        is_wanted
+            Asked before each attempt.
+        """
+        failure = pb.Failure(reason=reason, traceback=traceback, passing=passing)
+
+        def report(stub: rpc.DirectorStub) -> None:
+            if is_wanted():
+                stub.ReportFailure(failure, metadata=self._metadata, timeout=30)
+
+        self._link.call(report)
 
     def _download(self, stub: rpc.DirectorStub, round_number: int) -> Tensors:
         stream = stub.GetModel(

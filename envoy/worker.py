@@ -1,7 +1,8 @@
 """One experiment at one site, in a process of its own: ``python -m envoy.worker``, its order a line of JSON on standard input.
 
 A process for each experiment, because learning code draws on generators and thread counts that are global, and because what it
-does (run out of memory, crash) must not harm the agent nor another experiment.
+does (run out of memory, crash) must not harm the agent nor another experiment. It tells the agent, by lines on standard output,
+that a result was taken, or why it has failed; the agent lives on to tell the director.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ import os
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 from envoy.client import GrpcAggregatorClient
 from envoy.connection import Connection
+from envoy.room import what_is_full
 from federation.code import code_hash
 from federation.equal_code import is_equal
 from federation.errors import FederationError, Refused
@@ -27,6 +31,8 @@ from federation.plan import plan_from_json
 from federation.schema import Component
 
 logger = logging.getLogger("envoy.worker")
+
+TAKEN, FAILED = "taken", "failed"
 
 
 @dataclass(frozen=True)
@@ -49,20 +55,11 @@ class WorkOrder:
         return json.dumps(dataclasses.asdict(self))
 
 
-def work(order: WorkOrder) -> None:
-    """Take part in an experiment until its aggregator says quit; what goes wrong is reported to the director."""
+def work(order: WorkOrder, taken: Callable[[], None]) -> None:
+    """Take part in an experiment until its aggregator says quit; ``taken`` is called for each result that it has taken."""
     connection = Connection(**order.connection)
     with connection.link() as link:
-        client = GrpcAggregatorClient(link, order.experiment)
-        try:
-            _collaborate(order, connection.name, client)
-        except Exception as error:
-            reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
-            logger.exception("experiment %s: %s", order.experiment, reason)
-            client.report_failure(
-                reason.splitlines()[0] if reason else type(error).__name__, traceback.format_exc()
-            )
-            raise
+        _collaborate(order, connection.name, GrpcAggregatorClient(link, order.experiment, taken))
 
 
 def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> None:
@@ -88,17 +85,41 @@ def _end_with_the_agent() -> None:
     os._exit(1)
 
 
+def _line_to_the_agent() -> TextIO:
+    """Keep standard output for the agent; what learning code prints goes to standard error."""
+    line = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    return line
+
+
+def _failure_of(error: Exception) -> dict[str, Any]:
+    """Describe an error as the fields of the message that tells the director of it."""
+    told = traceback.format_exc()
+    if (full := what_is_full(error)) is not None:
+        return {"reason": f"its disk is full ({full.strerror})", "traceback": told, "passing": True}
+    reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
+    return {"reason": reason.splitlines()[0] if reason else type(error).__name__, "traceback": told}
+
+
 def main() -> int:
     """Run the order on standard input; 0 when the experiment has ended, an error's exit code otherwise."""
+    line = _line_to_the_agent()
+
+    def say(*words: str) -> None:
+        # Without an agent this process is about to end.
+        with suppress(OSError):
+            print(*words, file=line, flush=True)
+
     order = WorkOrder(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_the_agent, daemon=True).start()
     configure(order.log_level)
     try:
-        work(order)
-    except FederationError as error:
-        return error.exit_code
-    except Exception:
-        return 1
+        work(order, lambda: say(TAKEN))
+    except Exception as error:
+        failure = _failure_of(error)
+        logger.exception("experiment %s: %s", order.experiment, failure["reason"])
+        say(FAILED, json.dumps(failure))
+        return error.exit_code if isinstance(error, FederationError) else 1
     return 0
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 from federation.errors import InputError
 
 _PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,62}")
+_EXPERIMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 # OpenFL marks tensors with these words and with the collaborator's name alike.
 _TAGS = {"model", "delta", "trained", "metric", "validate_agg", "validate_local"}
 _TAGS |= {"aggregated", "compressed", "lossy_compressed"}
@@ -41,3 +42,8 @@ def _checked(name: str) -> str:
 
 MemberName = Annotated[str, AfterValidator(_checked)]
 """For the fields of checked dataclasses."""
+
+
+def is_experiment_name(name: str) -> bool:
+    """Say whether an experiment may bear a name, which leads out of no folder."""
+    return _EXPERIMENT.fullmatch(name) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,3 +54,20 @@ def two_envoys(deployment: Deployment, speech: Path) -> Deployment:
     for envoy in waiting:
         envoy.wait_for("connected to the director")
     return deployment
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of two MiB."""
+    folder = tmp_path / "small_disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode != 0:
+        pytest.skip(
+            "a small tmpfs cannot be mounted here: it wants root, outside a container that forbids it"
+        )
+    yield folder
+    # Not in the way of whoever may hold a file on it still.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)

@@ -123,6 +123,7 @@ class Collaborator(OpenFLCollaborator):
             col_name=self.collaborator_name,
             round_num=round_number,
             input_tensor_dict=inputs,
+            counted=self.client.counted(),
             **config.get("kwargs", {}),
         )
         self.callbacks.on_task_end(task, round_number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ class DiesAfter(DirectClient):
         return True
 
 
-@pytest.fixture
-def plan(tmp_path: Path) -> CheckedPlan:
+def plan_with_personal_layers(envoys: int) -> dict[str, Any]:
+    """A plan whose sites keep a BatchNorm of their own."""
     plan = copy.deepcopy(TINY_PLAN)
     plan["task_runner"]["settings"] = {
         "experiment": "image_classification",
@@ -52,8 +53,13 @@ def plan(tmp_path: Path) -> CheckedPlan:
         "batch_norm": "local",
         "model": {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"},
     }
-    plan["federation"]["settings"] |= {"envoys": 1, "dataset": "colours", "classes": list(CLASSES)}
-    return load_plan(write_yaml(tmp_path / "plan.yaml", plan))
+    plan["federation"]["settings"] |= {"envoys": envoys, "dataset": "colours", "classes": list(CLASSES)}
+    return plan
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> CheckedPlan:
+    return load_plan(write_yaml(tmp_path / "plan.yaml", plan_with_personal_layers(1)))
 
 
 def run(plan: CheckedPlan, shard: Any, state: Path, dies_after: str | None = None) -> tuple[str, list[Any]]:
@@ -90,3 +96,62 @@ def test_a_process_that_dies_between_two_tasks_of_a_round_leaves_no_trace(
     shard = open_shard(Component(entry["template"], entry["settings"]))
     undisturbed = run(plan, shard, tmp_path / "undisturbed")
     assert run(plan, shard, tmp_path / "disturbed", dies_after=task) == undisturbed
+
+
+class IsLate(DirectClient):
+    """A client whose last result of round 1 comes when the round has been closed without it."""
+
+    def send_local_task_results(
+        self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
+    ) -> bool:
+        if (round_number, task_name) == (1, "locally_tuned_model_validation"):
+            self._aggregator._straggler_cutoff_time_elapsed()
+        return super().send_local_task_results(round_number, task_name, data_size, named_tensors)
+
+
+def run_late(
+    plan: CheckedPlan, shards: dict[str, Any], folder: Path | None, trains: bool, restarts: bool = False
+) -> str:
+    """Run the plan at two sites, of which south does not count in round 1; return the model's name."""
+    initial = initial_exchange(plan, {})
+    with Path(os.devnull).open("w") as metrics:
+        record = FileRecord(initial.tensors, metrics, None)
+        aggregator: Aggregator = build_aggregator(plan, ["north", "south"], initial.tensors, record)
+        clients = {"north": DirectClient(aggregator, "north"), "south": IsLate(aggregator, "south")}
+
+        def collaborator(name: str) -> Any:
+            state = None if folder is None else str(folder / name)
+            site = Site(name, state=state, frozen_fingerprint=initial.frozen_fingerprint)
+            return build_collaborator(plan, shards[name], clients[name], site)
+
+        north, south = collaborator("north"), collaborator("south")
+        while not aggregator.finished:
+            number = aggregator.round_number
+            north.run_once()
+            if trains or number != 1:
+                south.run_once()
+            else:
+                aggregator._straggler_cutoff_time_elapsed()
+            if restarts and number == 1:
+                south = collaborator("south")
+            assert aggregator.round_number > number
+            assert aggregator.counted_of("south") == (0 if number == 1 else number)
+    return digest(record.last)
+
+
+def test_a_round_that_did_not_count_leaves_nothing_behind_at_the_site(tmp_path: Path) -> None:
+    """What it trained there is the same as if it had not been there at all, to the last bit of its own layers."""
+    content = plan_with_personal_layers(2)
+    content["aggregator"]["settings"]["rounds_to_train"] = 3
+    content["straggler_handling_policy"] = {
+        "template": "openfl.component.CutoffTimePolicy",
+        "settings": {"straggler_cutoff_time": 3600, "minimum_reporting": 1},
+    }
+    plan = load_plan(write_yaml(tmp_path / "plan.yaml", content))
+    root = make_image_folder(tmp_path / "data")
+    entries = {name: shard_entry(root, rank, 2) for rank, name in enumerate(("north", "south"))}
+    shards = {name: open_shard(Component(e["template"], e["settings"])) for name, e in entries.items()}
+    away = run_late(plan, shards, tmp_path / "away", trains=False)
+    assert run_late(plan, shards, tmp_path / "late", trains=True) == away
+    assert run_late(plan, shards, tmp_path / "restarted", trains=True, restarts=True) == away
+    assert run_late(plan, shards, None, trains=True) == away, "in a simulation as well"

@@ -104,9 +104,15 @@ class FineTuning(TaskRunner):
         return [TensorKey(name, GLOBAL, 0, False, ("model",)) for name in self.names]
 
     def train_task(
-        self, col_name: str, round_num: int, input_tensor_dict: Tensors, **kwargs: Any
+        self,
+        col_name: str,
+        round_num: int,
+        input_tensor_dict: Tensors,
+        counted: int | None = None,
+        **kwargs: Any,
     ) -> tuple[dict[Any, Array], dict[Any, Array]]:
         """Train for one round from the aggregate; send the trained tensors and the sums of the training batches."""
+        self._local.begin(round_num, counted)
         self._load(input_tensor_dict, round_num)
         report = train_round(
             self.recipe,
@@ -130,9 +136,15 @@ class FineTuning(TaskRunner):
         return sent | _statistics(report.statistics, col_name, round_num), sent
 
     def validate_task(
-        self, col_name: str, round_num: int, input_tensor_dict: Tensors, **kwargs: Any
+        self,
+        col_name: str,
+        round_num: int,
+        input_tensor_dict: Tensors,
+        counted: int | None = None,
+        **kwargs: Any,
     ) -> tuple[dict[Any, Array], dict[Any, Array]]:
         """Measure a model on the shard's validation samples; send the sums."""
+        self._local.begin(round_num, counted)
         split = self.data_loader.get_valid_loader()
         if len(split) == 0:
             return _statistics(nothing(self.metrics, len(self.recipe.classes)), col_name, round_num), {}

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from federation.engine.aggregator import Aggregator
-from federation.engine.client import StaleRound
+from federation.engine.client import StaleRound, rounds_to
 from federation.engine.results import TaskOutput
 from federation.errors import FederationError, Refused
 from federation.tensors import Tensors, pack, unpack
@@ -53,11 +53,18 @@ class PipeClient:
     def __init__(self, link: PipeLink, name: str) -> None:
         self._link = link
         self._name = name
+        self._counted: int | None = None
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Ask for tasks without waiting."""
-        tasks, round_number, sleep, time_to_quit = self._link.ask("get_tasks", name=self._name)
+        (tasks, round_number, sleep, time_to_quit), self._counted = self._link.ask(
+            "get_tasks", name=self._name
+        )
         return tasks, round_number, sleep, time_to_quit
+
+    def counted(self) -> int | None:
+        """Return what came with the last tasks."""
+        return self._counted
 
     def get_model(self, round_number: int) -> Tensors:
         """Ask for the round's model."""
@@ -134,7 +141,8 @@ def _serve(aggregator: Aggregator, connection: Connection, names: Sequence[str])
 def _answer(aggregator: Aggregator, header: Mapping[str, Any], output: TaskOutput) -> tuple[Any, Tensors]:
     what = header["what"]
     if what == "get_tasks":
-        return aggregator.get_tasks(header["name"]), {}
+        tasks = aggregator.get_tasks(header["name"])
+        return (tasks, rounds_to(aggregator.counted_of(header["name"]))), {}
     if what == "get_model":
         return None, aggregator.get_model(header["round"])
     if what == "wait_for_work":

@@ -30,6 +30,10 @@ class TurnClient:
         self.idle = not tasks
         return tasks, round_number, sleep, time_to_quit
 
+    def counted(self) -> int | None:
+        """Pass on."""
+        return self._client.counted()
+
     def get_model(self, round_number: int) -> Tensors:
         """Pass on."""
         return self._client.get_model(round_number)

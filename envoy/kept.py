@@ -1,0 +1,69 @@
+"""What a site keeps of experiments, such as personal layers: a folder for each.
+
+It outlives stops and failures, after which an experiment may be gone on with, and goes when the director says that nobody needs
+it any more. The director is not believed: a name that it says leads nowhere but to a folder of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+from federation.errors import Refused
+from federation.names import is_experiment_name
+
+logger = logging.getLogger(__name__)
+
+# What has no place in one announcement has its turn when some of it is forgotten.
+MOST_ANNOUNCED = 1000
+
+
+class Kept:
+    """The folders of an envoy's experiments.
+
+    Parameters
+    ----------
+    folder
+        They lie in it; made when there is something to keep.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def folder_of(self, experiment: str) -> Path:
+        """Return the folder of an experiment, which need not be there.
+
+        Raises
+        ------
+        Refused
+            If no experiment can have this name, or a link stands in the folder's place.
+        """
+        if not is_experiment_name(experiment):
+            raise Refused(f"no experiment can be called {experiment[:80]!r}")
+        folder = self._folder / experiment
+        if folder.is_symlink():
+            raise Refused(f"{folder} is a link, which is not followed; put the folder itself there")
+        return folder
+
+    def names(self) -> list[str]:
+        """Return the experiments of which something is kept, sorted; as many as an announcement may hold."""
+        try:
+            folders = [entry for entry in self._folder.iterdir() if entry.is_dir() and not entry.is_symlink()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            logger.warning("what is kept here cannot be listed: %s", error)
+            return []
+        return sorted(folder.name for folder in folders if is_experiment_name(folder.name))[:MOST_ANNOUNCED]
+
+    def forget(self, experiment: str) -> None:
+        """Remove what is kept of an experiment; what cannot be removed now is announced again, and removed later."""
+        try:
+            shutil.rmtree(self.folder_of(experiment))
+        except FileNotFoundError:
+            return
+        except (OSError, Refused) as error:
+            logger.warning("what is kept of the experiment %s cannot be removed: %s", experiment, error)
+        else:
+            logger.info("experiment %s: nothing of it is kept here any more", experiment)

@@ -1,0 +1,34 @@
+"""Whether a disk has room: what a full one keeps from being done is done when it has, and is nobody's failure."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from tempfile import TemporaryFile
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+PROBE_BYTES = 1 << 20
+
+
+def what_is_full(error: BaseException | None) -> OSError | None:
+    """Return what says that a disk takes nothing, of an error and of those that it came from; None if none does."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return None
+
+
+def has_room(folder: Path) -> bool:
+    """Say whether a folder takes a little more; it is made if it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE_BYTES))
+            probe.flush()
+            os.fsync(probe.fileno())
+    except OSError as error:
+        # Any other fault is for the one who meets it in earnest to tell.
+        return what_is_full(error) is None
+    return True

@@ -1,0 +1,171 @@
+"""An envoy's agent and a director of a few lines: what is ordered, what is told, what is kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import grpc
+import pytest
+
+from envoy.agent import Agent
+from envoy.config import EnvoyConfig
+from federation.errors import Unreachable
+from federation.protocol import federation_pb2 as pb
+from federation.schema import load
+from tests.deployment import shard_entry, write_yaml
+from tests.federation.fake_director import FakeDirector, answered, free_address, serving
+
+DEADLINE = 60.0
+
+
+class Director(FakeDirector):
+    """Sends orders as the test puts them, and notes who connects and what fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.orders: SimpleQueue[pb.Order | None] = SimpleQueue()
+        self.announcements: SimpleQueue[pb.Announcement] = SimpleQueue()
+        self.failures: SimpleQueue[tuple[str, pb.Failure]] = SimpleQueue()
+        self.takes_failures = threading.Event()
+        self.takes_failures.set()
+        self.asked = threading.Semaphore(0)
+
+    def Connect(self, request: pb.Announcement, context: grpc.ServicerContext) -> Iterator[pb.Order]:
+        self.announcements.put(request)
+        yield pb.Order(connected=pb.Empty())
+        while (order := self.orders.get()) is not None:
+            yield order
+
+    def ReportFailure(self, request: pb.Failure, context: grpc.ServicerContext) -> pb.Receipt:
+        self.asked.release()
+        with answered("ReportFailure", context):
+            if not self.takes_failures.is_set():
+                raise Unreachable("disk full")
+        [experiment] = [pair.value for pair in context.invocation_metadata() if pair.key == "fed-experiment"]
+        self.failures.put((experiment, request))
+        return pb.Receipt(counted=True)
+
+
+@contextmanager
+def agent(folder: Path, speech: Path, address: str) -> Iterator[Path]:
+    """Run an envoy's agent without certificates, and yield the folder of what it keeps."""
+    content = {
+        "name": "north",
+        "director": address,
+        "state": str(folder / "state"),
+        "shard_descriptor": shard_entry(speech, 0, 1),
+        "policy": {"experiments": []},
+    }
+    config = load(write_yaml(folder / "envoy_config.yaml", content), EnvoyConfig)
+    running = Agent(config, [pb.Device(name="cpu")], insecure=True)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        yield folder / "state" / "north" / "experiments"
+    finally:
+        running.stop()
+        thread.join(DEADLINE)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def start(tiny_plan: dict[str, Any]) -> Callable[..., pb.Order]:
+    """An order that the site's policy does not permit: it fails at once."""
+
+    def order(name: str = "birds", seed: int = 1) -> pb.Order:
+        tiny_plan["federation"]["settings"]["seed"] = seed
+        return pb.Order(start=pb.Start(experiment=name, plan=json.dumps(tiny_plan)))
+
+    return order
+
+
+@contextmanager
+def served(director: Director, address: str = "127.0.0.1:0") -> Iterator[str]:
+    with serving(director, address) as listening:
+        yield listening
+        director.orders.put(None)
+
+
+def test_it_announces_what_it_keeps_and_forgets_it_when_it_is_told_to(tmp_path: Path, speech: Path) -> None:
+    director = Director()
+    data = tmp_path / "state" / "north" / "data"
+    for name in ("experiments/birds", "experiments/fish", "data"):
+        (tmp_path / "state" / "north" / name).mkdir(parents=True)
+    (data / "mine").write_text("x")
+    with served(director) as address, agent(tmp_path, speech, address) as kept:
+        assert list(director.announcements.get(timeout=DEADLINE).kept) == ["birds", "fish"]
+        for name in ("../data", "..", "", "birds"):
+            director.orders.put(pb.Order(forget=name))
+        director.orders.put(pb.Order(start=pb.Start(experiment="../data", plan="{}")))
+        director.orders.put(None)  # it connects again
+        assert list(director.announcements.get(timeout=DEADLINE).kept) == ["fish"]
+        assert (data / "mine").exists()
+        assert [folder.name for folder in kept.iterdir()] == ["fish"]
+        assert director.failures.empty()
+
+
+def test_a_failure_is_told_when_the_director_takes_it(
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+) -> None:
+    director = Director()
+    director.takes_failures.clear()
+    with served(director) as address, agent(tmp_path, speech, address):
+        director.orders.put(start())
+        for _ in range(2):
+            assert director.asked.acquire(timeout=DEADLINE)
+        director.takes_failures.set()
+        experiment, failure = director.failures.get(timeout=DEADLINE)
+        assert experiment == "birds"
+        assert "policy does not permit" in failure.reason
+        assert not failure.passing
+
+
+def test_a_failure_outlives_a_director_that_goes(
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+) -> None:
+    """The one that comes back orders the same: it is not done again, but told."""
+    address = free_address()
+    first, second = Director(), Director()
+    first.takes_failures.clear()
+    with ExitStack() as stack:
+        with served(first, address):
+            stack.enter_context(agent(tmp_path, speech, address))
+            first.orders.put(start())
+            assert first.asked.acquire(timeout=DEADLINE)
+        second.orders.put(start())
+        stack.enter_context(served(second, address))
+        assert second.failures.get(timeout=DEADLINE)[0] == "birds"
+
+
+def test_an_order_that_ends_the_experiment_makes_its_failure_idle(
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+) -> None:
+    director = Director()
+    director.takes_failures.clear()
+    with served(director) as address, agent(tmp_path, speech, address):
+        director.orders.put(start("birds"))
+        assert director.asked.acquire(timeout=DEADLINE)
+        director.orders.put(pb.Order(stop="birds"))
+        director.orders.put(start("fish"))
+        director.orders.put(start("fish"))  # again: nothing that is not known already
+        director.orders.put(None)
+        for _ in range(2):
+            director.announcements.get(timeout=DEADLINE)
+        director.takes_failures.set()
+        assert director.failures.get(timeout=DEADLINE)[0] == "fish"
+
+
+def test_what_has_failed_is_tried_again_when_it_is_ordered_otherwise(
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+) -> None:
+    director = Director()
+    with served(director) as address, agent(tmp_path, speech, address):
+        for seed in (1, 2):
+            director.orders.put(start(seed=seed))
+            assert director.failures.get(timeout=DEADLINE)[0] == "birds"
