@@ -14,8 +14,10 @@ EQUAL: tuple[tuple[str, ...], ...] = (
     (
         # 0.1.0, which had one hash for all experiments; since then names and places have changed.
         "8e4b1b78ecbe1ebc0bd9888a57c3f494c2e8322e711aa36ca13f286a620fabdd",
-        # 0.2.0
+        # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
+        # 0.2.0
+        "4cb3f5f090e484330ebae9a2d6c5ef44c1845a4d9152dfd6e9da8262d5ea17b8",
     ),
 )
 

@@ -61,14 +61,15 @@ def test_an_envoy_that_was_away_at_the_end_is_told_when_it_is_back(tmp_path: Pat
         first.submit("open", envoys=1)
         assert first.report("open", "north", VALIDATE)
         if not restarted:
-            assert told_on_connecting(first) == [("start", "open"), ("forget", "finished")]
+            assert told_on_connecting(first) == [("forget", "finished"), ("start", "open")]
     if restarted:
         with director(tmp_path) as second:
-            assert told_on_connecting(second) == [("start", "open"), ("forget", "finished")]
+            assert told_on_connecting(second) == [("forget", "finished"), ("start", "open")]
 
 
 def told_on_connecting(alive: Director) -> list[tuple[str, str]]:
     orders = Orders()
     kept = ["another-directors", "finished", "open", "../escape"]
     alive.experiments.connect("north", announcement(kept=kept), orders)
+    alive.attend()
     return orders.seen()
