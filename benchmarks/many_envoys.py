@@ -330,7 +330,7 @@ def weigh(
 
 def answering(folder: Path, address: str, times: int = 50) -> dict[str, float]:
     """Return the median and the longest seconds in which a director lists its experiments and its envoys."""
-    found = {}
+    found: dict[str, float] = {}
     with Federation(address, folder) as federation:
         federation.experiments()
         for what, ask in (("list", federation.experiments), ("envoys", federation.envoys)):
