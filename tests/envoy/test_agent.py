@@ -90,8 +90,10 @@ def start(tiny_plan: dict[str, Any]) -> Callable[..., pb.Order]:
 @contextmanager
 def served(director: Director, address: str = "127.0.0.1:0") -> Iterator[str]:
     with serving(director, address) as listening:
-        yield listening
-        director.orders.put(None)
+        try:
+            yield listening
+        finally:
+            director.orders.put(None)
 
 
 def test_it_announces_what_it_keeps_and_forgets_it_when_it_is_told_to(tmp_path: Path, speech: Path) -> None:
