@@ -39,20 +39,15 @@ class Experiments:
     ----------
     journal, blobs, uploads
         The durable state.
-    version
-        Of this project, as installed at the director.
     max_model_bytes
         The largest initial model that is accepted.
     """
 
-    def __init__(
-        self, journal: Journal, blobs: BlobStore, uploads: Uploads, version: str, max_model_bytes: int
-    ) -> None:
+    def __init__(self, journal: Journal, blobs: BlobStore, uploads: Uploads, max_model_bytes: int) -> None:
         self._journal = journal
         self._blobs = blobs
         self._uploads = uploads
-        self._version = version
-        self._submissions = Submissions(journal, blobs, version, max_model_bytes)
+        self._submissions = Submissions(journal, blobs, max_model_bytes)
         self.news = Bell()
         self.turned = Bell()
         self._lock = threading.RLock()
@@ -185,7 +180,7 @@ class Experiments:
         if not row.rounds:
             self._end(row.name, "failed", "its plan cannot be read; submit it again")
             return
-        cohort, waiting = cohort_of(row, self._envoys, self._version, self._work_of)
+        cohort, waiting = cohort_of(row, self._envoys, self._work_of)
         if waiting:
             self._note_waiting(row, waiting)
             return
@@ -228,7 +223,7 @@ class Experiments:
     def _go_on_with(self, envoy: OnlineEnvoy, row: ExperimentRow, aggregator: Aggregator) -> None:
         """Order an envoy that is back to go on with an experiment that runs; with other code it would be another one."""
         there = [self._envoys[name] for name in aggregator.authorized_cols if name in self._envoys]
-        keeps = unfit(row, there, self._version)
+        keeps = unfit(row, there)
         if envoy.name not in keeps:
             envoy.orders.put(self._start_order(row))
         self._note_waiting(row, "; ".join(told(keeps)))

@@ -10,7 +10,7 @@ from director.matching import mismatch
 
 
 def cohort_of(
-    row: ExperimentRow, envoys: Envoys, version: str, work_of: Callable[[str], list[str]]
+    row: ExperimentRow, envoys: Envoys, work_of: Callable[[str], list[str]]
 ) -> tuple[list[str], str]:
     """Choose the envoys that an experiment can start with.
 
@@ -20,8 +20,6 @@ def cohort_of(
         The experiment.
     envoys
         Those that are online.
-    version
-        Of this project, at the director.
     work_of
         Names the experiments that an envoy works on.
 
@@ -30,7 +28,7 @@ def cohort_of(
     cohort, waiting
         Their names, sorted; or none, and what the experiment waits for.
     """
-    keeps = unfit(row, envoys.values(), version)
+    keeps = unfit(row, envoys.values())
     for name in envoys.keys() - keeps.keys():
         if len(work_of(name)) >= envoys[name].slots:
             keeps[name] = "is at work on other experiments"
@@ -40,9 +38,9 @@ def cohort_of(
     return [], "; ".join([f"waiting for envoys: {len(cohort)} of {row.envoys} are there", *told(keeps)])
 
 
-def unfit(row: ExperimentRow, envoys: Iterable[OnlineEnvoy], version: str) -> dict[str, str]:
+def unfit(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> dict[str, str]:
     """Say of those of some envoys that an experiment cannot be run with what keeps them from it."""
-    said = {envoy.name: mismatch(row, row.code_hash, version, envoy) for envoy in envoys}
+    said = {envoy.name: mismatch(row, row.code_hash, envoy) for envoy in envoys}
     return {name: reason for name, reason in said.items() if reason is not None}
 
 

@@ -26,6 +26,7 @@ from federation.errors import FederationError
 from federation.experiments import broken_experiments
 from federation.federation_file import open_shard
 from federation.plan import plan_from_json
+from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.rpc import EXPERIMENT_KEY
 from federation.schema import plain
@@ -104,6 +105,7 @@ class Agent:
         )
         return pb.Announcement(
             version=project_version(),
+            protocol=VERSION,
             dataset=shard.dataset,
             classes=shard.classes,
             samples=samples,

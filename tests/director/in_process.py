@@ -33,7 +33,7 @@ class Director:
         self.journal = Journal(folder / "journal.sqlite")
         self.blobs = BlobStore(folder / "blobs")
         self.uploads = Uploads(folder / "uploads", self.blobs)
-        self.experiments = Experiments(self.journal, self.blobs, self.uploads, "1.0", 1 << 20)
+        self.experiments = Experiments(self.journal, self.blobs, self.uploads, 1 << 20)
 
     def submit(
         self,
