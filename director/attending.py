@@ -34,8 +34,6 @@ class Attending:
     envoys, lives, lock
         Who is online and what runs, and what guards both. It may be taken while an aggregator's lock is held, never the other
         way round: aggregators are told without it.
-    version
-        Of this project, at the director.
     note_waiting
         Called with an experiment and what it waits for.
     clock
@@ -48,12 +46,11 @@ class Attending:
         envoys: Envoys,
         lives: Lives,
         lock: threading.RLock,  # type: ignore[valid-type]
-        version: str,
         note_waiting: Callable[[ExperimentRow, str], None],
         clock: Callable[[], float],
     ) -> None:
         self._journal, self._envoys, self._lives = journal, envoys, lives
-        self._lock, self._version, self._note_waiting = lock, version, note_waiting
+        self._lock, self._note_waiting = lock, note_waiting
         self._attendance = Attendance(clock)
         self._passing: dict[tuple[str, str], str] = {}
         self._attending = threading.Lock()
@@ -97,7 +94,7 @@ class Attending:
         members = self._journal.members(row.name)
         for number, member in enumerate(members):
             envoy = self._envoys.get(member.name)
-            if not member.fingerprint and envoy is not None and not unfit(row, [envoy], self._version):
+            if not member.fingerprint and envoy is not None and not unfit(row, [envoy]):
                 said = announced(envoy, row.experiment)
                 known = {key: getattr(said, key) for key in ("samples", "code_hash", "fingerprint")}
                 self._journal.change_members(row.name, [member.name], **known)
@@ -110,14 +107,14 @@ class Attending:
         envoy = self._envoys.get(member.name)
         work = self._lives.work_of(member.name)
         before = work.index(row.name) if row.name in work else len(work)
-        return missing(row, member, envoy, self._version, envoy is not None and before < envoy.slots)
+        return missing(row, member, envoy, envoy is not None and before < envoy.slots)
 
     def _let_join(self, row: ExperimentRow) -> bool:
         """Take in envoys that were not there when an experiment started; say whether there are such."""
         members = {member.name for member in self._journal.members(row.name)}
         with self._lock:
             others = [envoy for name, envoy in self._envoys.items() if name not in members]
-            keeps = unfit(row, others, self._version)
+            keeps = unfit(row, others)
             fit = [e for e in others if e.name not in keeps and len(self._lives.work_of(e.name)) < e.slots]
         for envoy in fit:
             self._lives.join(row, envoy)

@@ -41,8 +41,6 @@ class Experiments:
     ----------
     journal, blobs, uploads
         The durable state.
-    version
-        Of this project, as installed at the director.
     max_model_bytes
         The largest initial model that is accepted.
     clock
@@ -54,15 +52,13 @@ class Experiments:
         journal: Journal,
         blobs: BlobStore,
         uploads: Uploads,
-        version: str,
         max_model_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._blobs = blobs
         self._uploads = uploads
-        self._version = version
-        self._submissions = Submissions(journal, blobs, version, max_model_bytes)
+        self._submissions = Submissions(journal, blobs, max_model_bytes)
         self.news = Bell()
         self.turned = Bell()
         self.attention = threading.Event()
@@ -72,9 +68,7 @@ class Experiments:
         self._lives = Lives(
             journal, blobs, uploads, self.notify, self._has_turned, self._ended, lambda error: None
         )
-        self._attending = Attending(
-            journal, self._envoys, self._lives, self._lock, version, self._note_waiting, clock
-        )
+        self._attending = Attending(journal, self._envoys, self._lives, self._lock, self._note_waiting, clock)
         if aside := blobs.sort_out(journal.named_blobs()):
             logger.warning(
                 "%d blobs that the journal does not name are set aside for a week, in blobs/aside", len(aside)
@@ -236,7 +230,7 @@ class Experiments:
             )
         if accept_code:
             with self._lock:
-                accept_shared_code(self._journal, row, self._version, self._envoys.values(), by)
+                accept_shared_code(self._journal, row, self._envoys.values(), by)
         if (aggregator := self.live(name)) is not None:
             for member in sorted(aggregator.members):
                 aggregator.take_back(member)
@@ -284,7 +278,7 @@ class Experiments:
             self._end(row.name, "failed", "its plan cannot be read; submit it again")
             return
         members = [member.name for member in self._journal.members(row.name)]
-        cohort, waiting = cohort_of(row, self._envoys, self._version, self._lives.work_of, members)
+        cohort, waiting = cohort_of(row, self._envoys, self._lives.work_of, members)
         if waiting:
             self._note_waiting(row, waiting)
             return

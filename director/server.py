@@ -18,7 +18,6 @@ from director.config import DirectorConfig
 from director.experiments import Experiments
 from director.service import DirectorService
 from director.state import open_state
-from federation.code import project_version
 from federation.errors import InputError
 from federation.identity import Credentials, listen
 from federation.protocol import federation_pb2_grpc as rpc
@@ -63,7 +62,7 @@ class Director:
         self._lock_file = _lock(config)
         self._journal, self._blobs, self._uploads = open_state(config.state)
         most = int(config.max_model_gib * (1 << 30))
-        self._experiments = Experiments(self._journal, self._blobs, self._uploads, project_version(), most)
+        self._experiments = Experiments(self._journal, self._blobs, self._uploads, most)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; the address is written to the state folder.

@@ -17,6 +17,7 @@ from director.bell import Mailbox
 from director.blobs import BlobStore
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
 from director.experiments import Experiments
+from director.protocol_versions import incompatibility
 from director.rows import ExperimentRow, MemberRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
@@ -68,6 +69,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """Keep an envoy's connection and send it work as it comes."""
         if len(request.classes) > 10_000 or len(request.devices) > 1_000 or request.ByteSize() > 1 << 20:
             raise InputError("the announcement is too large")
+        if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
+            raise Refused(reason)
         orders = Mailbox()
         envoy = await in_pool(self.pool, self._experiments.connect, caller.name, request, orders)
         try:

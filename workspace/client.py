@@ -16,6 +16,7 @@ from federation.errors import ExperimentFailed, InputError
 from federation.identity import Identity
 from federation.link import Link
 from federation.plan import CheckedPlan, load_plan, plan_from_json
+from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
@@ -171,6 +172,7 @@ class Federation:
             id=uuid.uuid4().hex,
             plan=checked.to_json(),
             version=project_version(),
+            protocol=VERSION,
             code_hash=code_hash(checked.experiment),
             frozen_fingerprint=exchange.frozen_fingerprint,
             blob=pb.Blob(sha256=sha256, size=size),
