@@ -114,10 +114,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
         """Stream the open round's model to an envoy, or the best or last model to a workspace."""
         if caller.role == "envoy":
-            aggregator = self._member_of(caller)
-            with aggregator.lock:
-                aggregator.get_model(request.round)
-                info, pieces = self._opened(caller.experiment, best=False)
+            self._member_of(caller)
+            info, pieces = self._opened(caller.experiment, best=False, round_number=request.round)
         elif request.kept in ("best", "last"):
             info, pieces = self._opened(caller.experiment, best=request.kept == "best")
         else:
@@ -126,16 +124,21 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         for piece in pieces:
             yield pb.ModelChunk(data=piece)
 
-    def _opened(self, experiment: str, best: bool) -> tuple[pb.ModelInfo, Iterator[bytes]]:
-        """Open an experiment's best or last model, which may be removed while it is sent."""
+    def _opened(
+        self, experiment: str, best: bool, round_number: int | None = None
+    ) -> tuple[pb.ModelInfo, Iterator[bytes]]:
+        """Open an experiment's best or last model (for the round that must be open), which may be removed while it is sent."""
         with self._experiments.unchanged():
             row = self._experiments.experiment(experiment)
+            if round_number not in (None, row.round):
+                raise StaleRound(f"round {round_number} is not open; round {row.round} is")
             best = best and bool(row.best_model)
             sha256 = row.best_model if best else row.model
             info = pb.ModelInfo(
                 blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
                 round=row.best_round if best else row.round,
-                plan=self._experiments.plan(row.name),
+                # A site has it from its order.
+                plan=self._experiments.plan(row.name) if round_number is None else "",
                 frozen_fingerprint=row.frozen_fingerprint,
             )
             return info, self._blobs.stream(sha256)

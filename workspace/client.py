@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from federation.code import code_hash, project_version
+from federation.download import TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError
 from federation.identity import Identity
 from federation.link import Link
@@ -20,7 +21,7 @@ from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
-from federation.tensors import Tensors, assemble, chunks, measure, unpack
+from federation.tensors import Tensors, chunks, measure
 from workspace.metrics import metric_rows
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ PATIENCE_SECONDS = 10.0
 # For what is worth waiting for: a director that is started again takes a while.
 RESTART_SECONDS = 60.0
 CALL_SECONDS = 30.0
-TRANSFER_SECONDS = 3600.0
 ENDED = ("finished", "failed", "stopped")
 
 
@@ -317,11 +317,7 @@ class Experiment:
 
     def _download(self, which: str) -> tuple[pb.ModelInfo, Tensors]:
         def receive(stub: rpc.DirectorStub) -> tuple[pb.ModelInfo, Tensors]:
-            stream = stub.GetModel(
-                pb.ModelRequest(kept=which), metadata=self._metadata, timeout=TRANSFER_SECONDS
-            )
-            info = next(stream).info
-            return info, unpack(assemble((chunk.data for chunk in stream), info.blob.size))
+            return download(stub, pb.ModelRequest(kept=which), self._metadata)
 
         return self._federation.call(receive)
 
