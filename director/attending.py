@@ -38,6 +38,8 @@ class Attending:
         Of this project, at the director.
     note_waiting
         Called with an experiment and what it waits for.
+    note_fault
+        Called with a fault of the machine that kept an experiment from being attended to.
     clock
         Returns seconds, from any beginning.
     """
@@ -50,10 +52,12 @@ class Attending:
         lock: threading.RLock,  # type: ignore[valid-type]
         version: str,
         note_waiting: Callable[[ExperimentRow, str], None],
+        note_fault: Callable[[Exception], None],
         clock: Callable[[], float],
     ) -> None:
         self._journal, self._envoys, self._lives = journal, envoys, lives
-        self._lock, self._version, self._note_waiting = lock, version, note_waiting
+        self._lock, self._version = lock, version
+        self._note_waiting, self._note_fault = note_waiting, note_fault
         self._attendance = Attendance(clock)
         self._passing: dict[tuple[str, str], str] = {}
         self._attending = threading.Lock()
@@ -90,6 +94,7 @@ class Attending:
             return 0.0 if joined else min(due, self._tell_waiting(row, live.aggregator, why))
         except FAULTS as error:
             logger.error("experiment %s cannot be attended to now: %s", name, error)
+            self._note_fault(error)
             return math.inf
 
     def _members(self, row: ExperimentRow) -> list[MemberRow]:
