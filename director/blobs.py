@@ -184,7 +184,7 @@ class BlobStore:
     def _sort_out(self, named: Collection[str], allowed: bool) -> list[str]:
         aside = self._folder / "aside"
         unnamed = [name for name in self.names() if name not in named] if allowed else []
-        lying = _blobs_in(aside) if aside.is_dir() else []
+        lying = blobs_in(aside) if aside.is_dir() else []
         wanted = [name for name in lying if name in named and not self.path(name).exists()]
         for name in wanted:
             (aside / name).rename(self.path(name))
@@ -205,7 +205,7 @@ class BlobStore:
 
     def names(self) -> list[str]:
         """Return the blobs that are there."""
-        return _blobs_in(self._folder)
+        return blobs_in(self._folder)
 
     def _write(
         self, pieces: Iterable[bytes], expected: str | None = None, hold: bool = False
@@ -245,7 +245,8 @@ class BlobStore:
                 del self._held[sha256]
 
 
-def _blobs_in(folder: Path) -> list[str]:
+def blobs_in(folder: Path) -> list[str]:
+    """Return the names of the blobs in a folder."""
     return sorted(path.name for path in folder.iterdir() if _SHA256.fullmatch(path.name))
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+
 @contextmanager
 def no_removal(blobs: Path) -> Iterator[None]:
     """Let no blob of a folder be removed while the context lasts, by any process."""

@@ -1,4 +1,4 @@
-"""A director whose disk is full, or read-only: nothing is half written, nothing is given up, and it goes on when there is room."""
+"""A director whose disk is full: nothing is half written, nothing is given up, and it goes on when there is room."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_round_that_cannot_be_written_ends_by_itself_when_there_is_room(
             if refused is not None:
                 disk.note(refused)
             assert disk.paused == "disk full"
-            with pytest.raises(DiskFull, match="disk full.*goes on by itself"):
+            with pytest.raises(DiskFull, match=r"disk full.*goes on by itself"):
                 disk.require_room()
             assert [row.state for row in alive.experiments.experiments()] == ["running"]
             alive.experiments.attention.clear()
