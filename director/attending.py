@@ -22,6 +22,7 @@ from federation.protocol import federation_pb2 as pb
 logger = logging.getLogger(__name__)
 
 SETTLING_SECONDS = 15.0
+RETRY_SECONDS = 5.0
 
 
 class Attending:
@@ -36,6 +37,8 @@ class Attending:
         way round: aggregators are told without it.
     note_waiting
         Called with an experiment and what it waits for.
+    note_fault
+        Called with a fault of the machine that kept an experiment from being attended to.
     clock
         Returns seconds, from any beginning.
     """
@@ -47,10 +50,11 @@ class Attending:
         lives: Lives,
         lock: threading.RLock,  # type: ignore[valid-type]
         note_waiting: Callable[[ExperimentRow, str], None],
+        note_fault: Callable[[Exception], None],
         clock: Callable[[], float],
     ) -> None:
         self._journal, self._envoys, self._lives = journal, envoys, lives
-        self._lock, self._note_waiting = lock, note_waiting
+        self._lock, self._note_waiting, self._note_fault = lock, note_waiting, note_fault
         self._attendance = Attendance(clock)
         self._passing: dict[tuple[str, str], str] = {}
         self._attending = threading.Lock()
@@ -87,7 +91,8 @@ class Attending:
             return 0.0 if joined else min(due, self._tell_waiting(row, live.aggregator, why))
         except FAULTS as error:
             logger.error("experiment %s cannot be attended to now: %s", name, error)
-            return math.inf
+            self._note_fault(error)
+            return RETRY_SECONDS
 
     def _members(self, row: ExperimentRow) -> list[MemberRow]:
         """Return an experiment's envoys; of those that an earlier version has taken in, what they announce is taken down."""

@@ -62,13 +62,17 @@ class Experiments:
         self.news = Bell()
         self.turned = Bell()
         self.attention = threading.Event()
+        # Told of a fault of the machine that kept something from being done, which `attend` tries again.
+        self.on_fault: Callable[[OSError], object] = lambda error: None
         self._lock = threading.RLock()
         self._envoys = Envoys()
         self.closing = False
         self._lives = Lives(
-            journal, blobs, uploads, self.notify, self._has_turned, self._ended, lambda error: None
+            journal, blobs, uploads, self.notify, self._has_turned, self._ended, self._note_fault
         )
-        self._attending = Attending(journal, self._envoys, self._lives, self._lock, self._note_waiting, clock)
+        self._attending = Attending(
+            journal, self._envoys, self._lives, self._lock, self._note_waiting, self._note_fault, clock
+        )
         if aside := blobs.sort_out(journal.named_blobs()):
             logger.warning(
                 "%d blobs that the journal does not name are set aside for a week, in blobs/aside", len(aside)
@@ -253,8 +257,11 @@ class Experiments:
             for row in self._journal.experiments("queued"):
                 try:
                     self._try_start(row)
-                except FAULTS:
-                    logger.exception("experiment %s cannot be started now; it stays as it is", row.name)
+                except FAULTS as error:
+                    logger.error(
+                        "experiment %s cannot be started now; it stays as it is: %s", row.name, error
+                    )
+                    self._note_fault(error)
 
     def discard(self, *blobs: str) -> None:
         """Remove those of some blobs that nothing in the journal names."""
@@ -296,6 +303,10 @@ class Experiments:
             if reason:
                 self._journal.add_event(row.name, "waiting", {"reason": reason})
         self.notify()
+
+    def _note_fault(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self.on_fault(error)
 
     def _has_turned(self) -> None:
         self.turned.ring()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
+from typing import IO
 
 from director.blobs import BlobStore
 from director.journal import Journal
@@ -27,3 +29,22 @@ def open_state(folder: Path) -> tuple[Journal, BlobStore, Uploads]:
             "back from a backup, or move the folder blobs away (it holds the models) to begin anew"
         )
     return Journal(path), blobs, Uploads(folder / "uploads", blobs)
+
+
+def lock(folder: Path) -> IO[str]:
+    """Take a state folder for this process alone, until the file that is returned is closed.
+
+    Raises
+    ------
+    InputError
+        If another process has it.
+    """
+    file = (folder / "lock").open("a")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise InputError(
+            f"state: another director is using {folder}; stop it or choose another folder"
+        ) from error
+    return file

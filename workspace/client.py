@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,7 @@ from workspace.metrics import metric_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
 # For what is worth waiting for: a director that is started again takes a while.
@@ -127,6 +129,8 @@ class Federation:
     def experiments(self, patience: float = PATIENCE_SECONDS) -> list[ExperimentInfo]:
         """Return all experiments, oldest first; ``patience`` is for a director that is away, in seconds."""
         listed = self.call(lambda stub: stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS), patience)
+        if listed.paused:
+            logger.warning("the director takes nothing in for now: %s", listed.paused)
         return [_experiment(e) for e in listed.experiments]
 
     def experiment(self, name: str, patience: float = PATIENCE_SECONDS) -> Experiment:
