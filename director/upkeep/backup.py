@@ -1,8 +1,8 @@
 """A consistent copy of a director's state, beside a director that runs or without one.
 
-SQLite copies the journal as it stands at one moment; then the blobs are copied that this copy names, and none of them is removed
-meanwhile. The journal gets its name last: a folder without ``journal.sqlite`` is a backup that was broken off, and no director
-starts from it. Results on their way are left out: their envoys send them again.
+SQLite copies the journal as it stands at one moment; then the blobs are copied that this copy names, and none of them is
+removed meanwhile. The journal gets its name last, and no director starts from a backup that was broken off before. Results on
+their way are left out: their envoys send them again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from director.removal import no_removal
+from director.state import UNFINISHED
 from director.upkeep.check import RECOVER, named_in, read_only, require_state
 from federation.errors import InputError
 
@@ -48,17 +49,15 @@ def back_up(state: Path, target: Path) -> Copied:
             raise InputError(f"{target} is not empty; a backup wants a folder of its own")
         with no_removal(blobs):
             return _copy(journal, blobs, target)
-    except OSError as error:
-        raise InputError(
-            f"{target}: {error.strerror or error}; the backup is unfinished, remove it"
-        ) from error
+    except (OSError, sqlite3.OperationalError) as error:
+        raise InputError(f"{target}: {error}; the backup is unfinished, remove it") from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"state: {journal} cannot be copied ({error}); {RECOVER}") from error
 
 
 def _copy(journal: Path, blobs: Path, target: Path) -> Copied:
     copied = Copied()
-    unfinished = target / "journal.sqlite.unfinished"
+    unfinished = target / UNFINISHED
     with closing(read_only(journal)) as source, closing(sqlite3.connect(unfinished)) as copy:
         source.backup(copy)
         # One file by itself, whatever its name.
