@@ -11,6 +11,9 @@ from director.journal import Journal
 from director.uploads import Uploads
 from federation.errors import InputError
 
+# What the journal is called in a backup that is not finished.
+UNFINISHED = "journal.sqlite.unfinished"
+
 
 def open_state(folder: Path) -> tuple[Journal, BlobStore, Uploads]:
     """Open what a director keeps on disk: journal, blobs, results on their way. All are made in a folder that holds neither.
@@ -18,8 +21,10 @@ def open_state(folder: Path) -> tuple[Journal, BlobStore, Uploads]:
     Raises
     ------
     InputError
-        If the journal is missing where there are blobs, is damaged, or is one of a later version.
+        If it is an unfinished backup, or the journal is missing where there are blobs, is damaged, or of a later version.
     """
+    if (folder / UNFINISHED).exists():
+        raise InputError(f"state: {folder} is a backup that was broken off; use another one")
     blobs = BlobStore(folder / "blobs")
     path = folder / "journal.sqlite"
     there = path.exists() and path.stat().st_size > 0
