@@ -404,6 +404,18 @@ def test_a_stopped_or_failed_experiment_is_resumed_from_its_last_closed_round(
             alive.experiments.resume("rows", {}, False, "alice")
 
 
+def test_who_was_absent_takes_part_at_once_when_it_is_there_at_a_resume(tmp_path: Path) -> None:
+    with director(tmp_path) as alive:
+        started(alive)
+        alive.disconnect("west")
+        alive.pass_time(601.0)
+        alive.experiments.stop("rows")
+        alive.connect("west")
+        alive.experiments.resume("rows", {}, False, "alice")
+        assert standing(alive)["west"] == "active"
+        assert bodies(alive, "round_started")[-1]["cohort"] == list(THREE)
+
+
 def test_a_resume_may_change_rounds_and_limits_and_nothing_else(tmp_path: Path) -> None:
     with director(tmp_path) as alive:
         started(alive, rounds=3)
