@@ -22,6 +22,7 @@ from federation.protocol import federation_pb2 as pb
 logger = logging.getLogger(__name__)
 
 SETTLING_SECONDS = 15.0
+RETRY_SECONDS = 5.0
 
 
 class Attending:
@@ -34,10 +35,10 @@ class Attending:
     envoys, lives, lock
         Who is online and what runs, and what guards both. It may be taken while an aggregator's lock is held, never the other
         way round: aggregators are told without it.
-    version
-        Of this project, at the director.
     note_waiting
         Called with an experiment and what it waits for.
+    note_fault
+        Called with a fault of the machine that kept an experiment from being attended to.
     clock
         Returns seconds, from any beginning.
     """
@@ -48,12 +49,12 @@ class Attending:
         envoys: Envoys,
         lives: Lives,
         lock: threading.RLock,  # type: ignore[valid-type]
-        version: str,
         note_waiting: Callable[[ExperimentRow, str], None],
+        note_fault: Callable[[Exception], None],
         clock: Callable[[], float],
     ) -> None:
         self._journal, self._envoys, self._lives = journal, envoys, lives
-        self._lock, self._version, self._note_waiting = lock, version, note_waiting
+        self._lock, self._note_waiting, self._note_fault = lock, note_waiting, note_fault
         self._attendance = Attendance(clock)
         self._passing: dict[tuple[str, str], str] = {}
         self._attending = threading.Lock()
@@ -92,14 +93,15 @@ class Attending:
             return 0.0 if joined else min(due, self._tell_waiting(row, live.aggregator, why))
         except FAULTS as error:
             logger.error("experiment %s cannot be attended to now: %s", name, error)
-            return math.inf
+            self._note_fault(error)
+            return RETRY_SECONDS
 
     def _members(self, row: ExperimentRow) -> list[MemberRow]:
         """Return an experiment's envoys; of those that an earlier version has taken in, what they announce is taken down."""
         members = self._journal.members(row.name)
         for number, member in enumerate(members):
             envoy = self._envoys.get(member.name)
-            if not member.fingerprint and envoy is not None and not unfit(row, [envoy], self._version):
+            if not member.fingerprint and envoy is not None and not unfit(row, [envoy]):
                 said = announced(envoy, row.experiment)
                 known = {key: getattr(said, key) for key in ("samples", "code_hash", "fingerprint")}
                 self._journal.change_members(row.name, [member.name], **known)
@@ -111,7 +113,7 @@ class Attending:
         work = self._lives.work_of(member.name)
         before = work.index(row.name) if row.name in work else len(work)
         has_device = envoy is not None and before < envoy.slots
-        keeps, passing = missing(row, member, envoy, self._version, has_device), self._passing
+        keeps, passing = missing(row, member, envoy, has_device), self._passing
         if keeps is None and (reason := passing.get((row.name, member.name))) is not None:
             return Missing(reason, tries=True)
         return keeps
@@ -121,7 +123,7 @@ class Attending:
         members = {member.name for member in self._journal.members(row.name)}
         with self._lock:
             others = [envoy for name, envoy in self._envoys.items() if name not in members]
-            keeps = unfit(row, others, self._version)
+            keeps = unfit(row, others)
             fit = [e for e in others if e.name not in keeps and len(self._lives.work_of(e.name)) < e.slots]
         for envoy in fit:
             self._lives.join(row, envoy)

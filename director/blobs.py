@@ -19,6 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from director.disk import fsync, sync_folder
+from director.removal import Removal
 from federation.errors import InputError, Refused, Unreachable
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
 
@@ -45,6 +47,7 @@ class BlobStore:
         for leftover in folder.glob("*.part"):
             leftover.unlink()
         self._lock = threading.Lock()
+        self.removal = Removal(folder)
         self._held: Counter[str] = Counter()
         self._sound: set[str] = set()
 
@@ -99,7 +102,7 @@ class BlobStore:
         with self._lock:
             path.replace(self.path(sha256))
             self._sound.add(sha256)
-        _sync(self._folder)
+        sync_folder(self._folder)
         return sha256
 
     def open(self, sha256: str) -> Tensors:
@@ -168,16 +171,20 @@ class BlobStore:
         """Set aside what nothing names, take back what is named again, and remove what has lain aside for a week.
 
         Only for a start, when nobody writes: a journal that was lost or is an older one may still be brought back, and needs
-        its blobs then.
+        its blobs then. While a backup runs, nothing is set aside or removed; the next start does it.
 
         Returns
         -------
         list of str
             What has been set aside.
         """
+        with self.removal.allowed() as allowed:
+            return self._sort_out(named, allowed)
+
+    def _sort_out(self, named: Collection[str], allowed: bool) -> list[str]:
         aside = self._folder / "aside"
-        unnamed = [name for name in self.names() if name not in named]
-        lying = _blobs_in(aside) if aside.is_dir() else []
+        unnamed = [name for name in self.names() if name not in named] if allowed else []
+        lying = blobs_in(aside) if aside.is_dir() else []
         wanted = [name for name in lying if name in named and not self.path(name).exists()]
         for name in wanted:
             (aside / name).rename(self.path(name))
@@ -186,19 +193,19 @@ class BlobStore:
         for name in unnamed:
             # Its week begins now; a crash between the two leaves it where it was, for the next start.
             os.utime(self.path(name))
-            _sync(self.path(name))
+            sync_folder(self.path(name))
             self.path(name).rename(aside / name)
         for name in {*lying} - {*unnamed, *wanted}:
-            if time.time() - (aside / name).stat().st_mtime > ASIDE_SECONDS:
+            if allowed and time.time() - (aside / name).stat().st_mtime > ASIDE_SECONDS:
                 (aside / name).unlink()
         if aside.is_dir():
-            _sync(aside)
-            _sync(self._folder)
+            sync_folder(aside)
+            sync_folder(self._folder)
         return unnamed
 
     def names(self) -> list[str]:
         """Return the blobs that are there."""
-        return _blobs_in(self._folder)
+        return blobs_in(self._folder)
 
     def _write(
         self, pieces: Iterable[bytes], expected: str | None = None, hold: bool = False
@@ -213,15 +220,20 @@ class BlobStore:
                     sha.update(piece)
                     length += len(piece)
                 file.flush()
-                os.fsync(file.fileno())
+                fsync(file.fileno())
             found = sha.hexdigest()
             if expected in (None, found):
                 with self._lock:
-                    if hold:
-                        self._held[found] += 1
                     Path(name).replace(self.path(found))
                     self._sound.add(found)
-                _sync(self._folder)
+                    if hold:
+                        self._held[found] += 1
+                try:
+                    sync_folder(self._folder)
+                except OSError:
+                    if hold:
+                        self._release(found)
+                    raise
             return found, length
         finally:
             Path(name).unlink(missing_ok=True)
@@ -233,7 +245,8 @@ class BlobStore:
                 del self._held[sha256]
 
 
-def _blobs_in(folder: Path) -> list[str]:
+def blobs_in(folder: Path) -> list[str]:
+    """Return the names of the blobs in a folder."""
     return sorted(path.name for path in folder.iterdir() if _SHA256.fullmatch(path.name))
 
 
@@ -241,14 +254,6 @@ def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
     with file:
         while piece := file.read(size):
             yield piece
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _limited(pieces: Iterable[bytes], size: int) -> Iterator[bytes]:

@@ -6,6 +6,9 @@ there are threads keep everybody else out. Streams of tensors are as fast in thr
 
 Who calls is checked before the first byte of a payload is read. A `FederationError` becomes its status; anything else is a
 fault of the director's own, and leaves its traceback in the log. Both are marked as what the director has answered.
+
+What writes is refused at once, as `Unreachable`, while there is no room on the disk; so is what finds out that there is none,
+or meets another fault of the machine that may pass.
 """
 
 from __future__ import annotations
@@ -20,7 +23,9 @@ from typing import Any
 
 import grpc
 
+from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
 from federation.engine.client import StaleRound
+from federation.errors import Unreachable
 from federation.identity import require_role
 from federation.rpc import ANSWER_KEY, EXPERIMENT_KEY, status_of
 
@@ -36,16 +41,22 @@ class Caller:
     experiment: str
 
 
-def brief(*roles: str) -> Callable[[Callable[..., Any]], Any]:
-    """Answer a call of these roles by a function of request and caller that takes a moment; its class has the ``pool``."""
+def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], Any]:
+    """Answer a call of these roles by a function of request and caller that takes a moment.
+
+    Its class has the ``pool`` for it, and the ``disk``, which must have room if it writes.
+    """
 
     def decorate(handler: Callable[..., Any]) -> Any:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             try:
-                return await in_pool(self.pool, handler, self, request, _caller(context, roles))
+                caller = _caller(context, roles)
+                if writes:
+                    self.disk.require_room()
+                return await in_pool(self.pool, handler, self, request, caller)
             except Exception as error:
-                await _abort(context, handler.__name__, error)
+                await _abort(context, self.disk, handler.__name__, error)
 
         return wrapped
 
@@ -61,7 +72,7 @@ def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
             try:
                 return await handler(self, request, _caller(context, roles))
             except Exception as error:
-                await _abort(context, handler.__name__, error)
+                await _abort(context, self.disk, handler.__name__, error)
 
         return wrapped
 
@@ -78,7 +89,7 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
                 async for answer in handler(self, request, _caller(context, roles)):
                     yield answer
             except Exception as error:
-                await _abort(context, handler.__name__, error)
+                await _abort(context, self.disk, handler.__name__, error)
 
         return wrapped
 
@@ -86,15 +97,17 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
 
 
 def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
-    """Answer a stream of these roles by a function of its messages and caller, in a thread of its own."""
+    """Answer a stream of these roles by a function of its messages and caller, which writes, in a thread of its own."""
 
     def decorate(handler: Callable[..., Any]) -> Any:
         @functools.wraps(handler)
         def wrapped(self: Any, requests: Iterator[Any], context: Any) -> Any:
             try:
-                return handler(self, requests, _caller(context, roles))
+                caller = _caller(context, roles)
+                self.disk.require_room()
+                return handler(self, requests, caller)
             except Exception as error:
-                _abort_in_thread(context, handler.__name__, error)
+                _abort_in_thread(context, self.disk, handler.__name__, error)
 
         return wrapped
 
@@ -110,7 +123,7 @@ def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
             try:
                 yield from handler(self, request, _caller(context, roles))
             except Exception as error:
-                _abort_in_thread(context, handler.__name__, error)
+                _abort_in_thread(context, self.disk, handler.__name__, error)
 
         return wrapped
 
@@ -128,24 +141,36 @@ def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
     return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")))
 
 
-async def _abort(context: Any, what: str, error: Exception) -> None:
+async def _abort(context: Any, disk: Disk, what: str, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    status, details, mark = _told(what, error)
+    status, details, mark = _told(disk, what, error)
     await context.abort(status, details, mark)
 
 
-def _abort_in_thread(context: Any, what: str, error: Exception) -> None:
-    status, details, mark = _told(what, error)
+def _abort_in_thread(context: Any, disk: Disk, what: str, error: Exception) -> None:
+    status, details, mark = _told(disk, what, error)
     context.abort(status, details, mark)
 
 
-def _told(what: str, error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+def _told(
+    disk: Disk, what: str, error: Exception
+) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+        error = _passing(disk, error)
     # gRPC uses the same statuses for its own faults, which may pass.
     mark = ((ANSWER_KEY, type(error).__name__),)
     if (status := status_of(error)) is not None:
-        logger.log(logging.DEBUG if isinstance(error, StaleRound) else logging.WARNING, "%s: %s", what, error)
+        expected = isinstance(error, (StaleRound, DiskFull))
+        logger.log(logging.DEBUG if expected else logging.WARNING, "%s: %s", what, error)
         return status, str(error), mark
     logger.error("%s failed", what, exc_info=error)
     details = f"{what} failed in the director: {type(error).__name__}; its log has more"
     return grpc.StatusCode.INTERNAL, details, mark
+
+
+def _passing(disk: Disk, error: OSError) -> Unreachable:
+    """Return what tells the caller to try again after a fault of the machine."""
+    if disk.note(error):
+        return DiskFull(told(disk.paused or reason_of(error)))
+    return Unreachable(f"the director's machine cannot do it now: {error}")

@@ -68,7 +68,7 @@ def changed_plan(row: ExperimentRow, plan: str, settings: Mapping[str, str]) -> 
     return changed
 
 
-def shared_code(row: ExperimentRow, version: str, envoys: Iterable[OnlineEnvoy]) -> str:
+def shared_code(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> str:
     """Return the hash of the code that envoys share, of those that nothing but their code keeps from an experiment.
 
     Raises
@@ -79,9 +79,9 @@ def shared_code(row: ExperimentRow, version: str, envoys: Iterable[OnlineEnvoy])
     held, hashes = [], {}
     for envoy in envoys:
         found = envoy.announcement.code_hashes.get(row.experiment, "")
-        if mismatch(row, found, version, envoy) is None:
+        if mismatch(row, found, envoy) is None:
             hashes[envoy.name] = found
-            held += [envoy.name] if mismatch(row, row.code_hash, version, envoy) is not None else []
+            held += [envoy.name] if mismatch(row, row.code_hash, envoy) is not None else []
     if not held:
         raise InputError(f"no envoy is kept from the experiment {row.name} by its code alone")
     if len(set(hashes.values())) > 1:
@@ -92,12 +92,10 @@ def shared_code(row: ExperimentRow, version: str, envoys: Iterable[OnlineEnvoy])
     return hashes[held[0]]
 
 
-def accept_shared_code(
-    journal: Journal, row: ExperimentRow, version: str, envoys: Iterable[OnlineEnvoy], by: str
-) -> None:
+def accept_shared_code(journal: Journal, row: ExperimentRow, envoys: Iterable[OnlineEnvoy], by: str) -> None:
     """Go on with the code that an experiment's envoys share; raises as `shared_code` does."""
     members = {member.name for member in journal.members(row.name)}
-    found = shared_code(row, version, [envoy for envoy in envoys if not members or envoy.name in members])
+    found = shared_code(row, [envoy for envoy in envoys if not members or envoy.name in members])
     with journal.transaction():
         journal.update_experiment(row.name, code_hash=found)
         body = {"by": by, "code_hash": found, "before": row.code_hash}

@@ -41,8 +41,6 @@ class Experiments:
     ----------
     journal, blobs, uploads
         The durable state.
-    version
-        Of this project, as installed at the director.
     max_model_bytes
         The largest initial model that is accepted.
     clock
@@ -54,26 +52,26 @@ class Experiments:
         journal: Journal,
         blobs: BlobStore,
         uploads: Uploads,
-        version: str,
         max_model_bytes: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._journal = journal
         self._blobs = blobs
         self._uploads = uploads
-        self._version = version
-        self._submissions = Submissions(journal, blobs, version, max_model_bytes)
+        self._submissions = Submissions(journal, blobs, max_model_bytes)
         self.news = Bell()
         self.turned = Bell()
         self.attention = threading.Event()
+        # Told of a fault of the machine that kept something from being done, which `attend` tries again.
+        self.on_fault: Callable[[OSError], object] = lambda error: None
         self._lock = threading.RLock()
         self._envoys = Envoys()
         self.closing = False
         self._lives = Lives(
-            journal, blobs, uploads, self.notify, self._has_turned, self._ended, lambda error: None
+            journal, blobs, uploads, self.notify, self._has_turned, self._ended, self._note_fault
         )
         self._attending = Attending(
-            journal, self._envoys, self._lives, self._lock, version, self._note_waiting, clock
+            journal, self._envoys, self._lives, self._lock, self._note_waiting, self._note_fault, clock
         )
         if aside := blobs.sort_out(journal.named_blobs()):
             logger.warning(
@@ -236,7 +234,7 @@ class Experiments:
             )
         if accept_code:
             with self._lock:
-                accept_shared_code(self._journal, row, self._version, self._envoys.values(), by)
+                accept_shared_code(self._journal, row, self._envoys.values(), by)
         if (aggregator := self.live(name)) is not None:
             for member in sorted(aggregator.members):
                 aggregator.take_back(member)
@@ -259,8 +257,11 @@ class Experiments:
             for row in self._journal.experiments("queued"):
                 try:
                     self._try_start(row)
-                except FAULTS:
-                    logger.exception("experiment %s cannot be started now; it stays as it is", row.name)
+                except FAULTS as error:
+                    logger.error(
+                        "experiment %s cannot be started now; it stays as it is: %s", row.name, error
+                    )
+                    self._note_fault(error)
 
     def discard(self, *blobs: str) -> None:
         """Remove those of some blobs that nothing in the journal names."""
@@ -284,7 +285,7 @@ class Experiments:
             self._end(row.name, "failed", "its plan cannot be read; submit it again")
             return
         members = [member.name for member in self._journal.members(row.name)]
-        cohort, waiting = cohort_of(row, self._envoys, self._version, self._lives.work_of, members)
+        cohort, waiting = cohort_of(row, self._envoys, self._lives.work_of, members)
         if waiting:
             self._note_waiting(row, waiting)
             return
@@ -302,6 +303,10 @@ class Experiments:
             if reason:
                 self._journal.add_event(row.name, "waiting", {"reason": reason})
         self.notify()
+
+    def _note_fault(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            self.on_fault(error)
 
     def _has_turned(self) -> None:
         self.turned.ring()

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from director.migrations import migrate
 from director.needs import Needs
 from director.rows import EventRow, ExperimentRow, MemberRow, OpenRow, ResultRow
+from director.sqlite_faults import connect
 from director.states import IllegalTransition, preceding
 from federation.errors import InputError
 
@@ -45,7 +46,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
         self._depth = 0
-        self._connection = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._connection = connect(path)
         # One damaged text must not keep every other row from being read.
         self._connection.text_factory = lambda data: data.decode(errors="replace")
         try:
@@ -62,7 +63,13 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make everything inside one transaction; may be nested."""
+        """Make everything inside one transaction; may be nested.
+
+        Raises
+        ------
+        OSError
+            If the machine keeps it from being written; nothing of it is then.
+        """
         with self._lock:
             if self._depth == 0:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -72,11 +79,21 @@ class Journal:
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
-                    self._connection.execute("ROLLBACK")
+                    self._roll_back()
                 raise
             self._depth -= 1
             if self._depth == 0:
-                self._connection.execute("COMMIT")
+                try:
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    self._roll_back()
+                    raise
+
+    def _roll_back(self) -> None:
+        """Undo what was not committed; SQLite may have done so itself, and it must not hide what was wrong."""
+        with suppress(sqlite3.Error, OSError):
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def add_experiment(self, row: ExperimentRow, plan: str) -> None:
         """Write a new experiment, with the JSON of its plan."""

@@ -8,7 +8,7 @@ from federation.equal_code import is_equal
 from federation.protocol import federation_pb2 as pb
 
 
-def mismatch(needs: Needs, code_hash: str, version: str, envoy: OnlineEnvoy) -> str | None:
+def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
     """Say what keeps an envoy from an experiment, as a clause about it; None if nothing does.
 
     Parameters
@@ -17,14 +17,10 @@ def mismatch(needs: Needs, code_hash: str, version: str, envoy: OnlineEnvoy) -> 
         What is asked for.
     code_hash
         Of the code of the plan's experiment at the submitting workspace.
-    version
-        Of this project, at the director.
     envoy
         With what it said of itself.
     """
     announcement = envoy.announcement
-    if announcement.version != version:
-        return f"runs version {announcement.version} of the project, the director {version}: install the same"
     if (other := other_code(needs, code_hash, announcement)) is not None:
         return other
     if announcement.dataset != needs.dataset:

@@ -139,3 +139,4 @@ def _keep_members(connection: sqlite3.Connection) -> None:
 
 
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [_create, _keep_needs_beside_plans, _keep_members]
+VERSION = len(_STEPS)

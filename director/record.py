@@ -210,6 +210,6 @@ def write_end(journal: Journal, experiment: str, state: str, reason: str) -> lis
 def discard_unreferenced(journal: Journal, blobs: BlobStore, names: Sequence[str]) -> None:
     """Remove those of some blobs that nothing in the journal names any more, and nobody holds."""
     # Within a transaction nobody can begin to name one that was just found unnamed.
-    with journal.transaction():
-        for name in journal.unreferenced(names):
+    with journal.transaction(), blobs.removal.of(names) as removable:
+        for name in journal.unreferenced(removable):
             blobs.remove(name)

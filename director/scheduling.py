@@ -29,7 +29,6 @@ class Missing:
 def cohort_of(
     row: ExperimentRow,
     envoys: Envoys,
-    version: str,
     work_of: Callable[[str], list[str]],
     members: Collection[str] = (),
 ) -> tuple[list[str], str]:
@@ -41,8 +40,6 @@ def cohort_of(
         The experiment.
     envoys
         Those that are online.
-    version
-        Of this project, at the director.
     work_of
         Names the experiments that an envoy works on.
     members
@@ -54,7 +51,7 @@ def cohort_of(
         Their names, sorted; or none, and what the experiment waits for.
     """
     asked = [envoy for name, envoy in envoys.items() if not members or name in members]
-    keeps = unfit(row, asked, version)
+    keeps = unfit(row, asked)
     for envoy in asked:
         if envoy.name not in keeps and len(work_of(envoy.name)) >= envoy.slots:
             keeps[envoy.name] = "is at work on other experiments"
@@ -66,12 +63,12 @@ def cohort_of(
 
 
 def missing(
-    row: ExperimentRow, member: MemberRow, envoy: OnlineEnvoy | None, version: str, has_device: bool
+    row: ExperimentRow, member: MemberRow, envoy: OnlineEnvoy | None, has_device: bool
 ) -> Missing | None:
     """Say why an envoy of an experiment that runs cannot work on it now; None if it can."""
     if envoy is None:
         return Missing(AWAY)
-    if (reason := mismatch(row, row.code_hash, version, envoy)) is not None:
+    if (reason := mismatch(row, row.code_hash, envoy)) is not None:
         return Missing(reason, held=True)
     if member.fingerprint not in ("", envoy.announcement.fingerprint):
         return Missing(
@@ -83,9 +80,9 @@ def missing(
     return None if has_device else Missing(NO_DEVICE)
 
 
-def unfit(row: ExperimentRow, envoys: Iterable[OnlineEnvoy], version: str) -> dict[str, str]:
+def unfit(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> dict[str, str]:
     """Say of those of some envoys that an experiment cannot be run with what keeps them from it."""
-    said = {envoy.name: mismatch(row, row.code_hash, version, envoy) for envoy in envoys}
+    said = {envoy.name: mismatch(row, row.code_hash, envoy) for envoy in envoys}
     return {name: reason for name, reason in said.items() if reason is not None}
 
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import resource
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import IO
 
 import grpc
 
 from director.config import DirectorConfig
+from director.disk import Disk, wait_for_room
 from director.experiments import Experiments
 from director.service import DirectorService
-from director.state import open_state
-from federation.code import project_version
-from federation.errors import InputError
+from director.state import lock, open_state
 from federation.identity import Credentials, listen
 from federation.protocol import federation_pb2_grpc as rpc
 
@@ -60,10 +57,13 @@ class Director:
         self._config = config
         self._credentials = None if insecure else Credentials(config.certificates, config.name)
         config.state.mkdir(parents=True, exist_ok=True)
-        self._lock_file = _lock(config)
+        wait_for_room(config.state)
+        self._lock_file = lock(config.state)
         self._journal, self._blobs, self._uploads = open_state(config.state)
         most = int(config.max_model_gib * (1 << 30))
-        self._experiments = Experiments(self._journal, self._blobs, self._uploads, project_version(), most)
+        self._experiments = Experiments(self._journal, self._blobs, self._uploads, most)
+        self._disk = Disk(config.state, self._experiments.attention.set)
+        self._experiments.on_fault = self._disk.note
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; the address is written to the state folder.
@@ -82,9 +82,8 @@ class Director:
 
     async def _serve(self) -> None:
         transfers = ThreadPoolExecutor(self._config.threads, "transfer")
-        service = DirectorService(
-            self._experiments, self._blobs, self._uploads, ThreadPoolExecutor(BRIEF_THREADS, "brief")
-        )
+        pool = ThreadPoolExecutor(BRIEF_THREADS, "brief")
+        service = DirectorService(self._experiments, self._blobs, self._uploads, self._disk, pool)
         server = grpc.aio.server(migration_thread_pool=transfers, options=OPTIONS)
         rpc.add_DirectorServicer_to_server(service, server)
         port = listen(server, self._config.listen, self._credentials)
@@ -95,16 +94,22 @@ class Director:
         await server.start()
         # From now on envoys can be there: time counts.
         threading.Thread(target=_attend, args=(self._experiments,), daemon=True).start()
+        address = f"{self._config.listen.rpartition(':')[0]}:{port}"
         address_file = self._config.state / "address"
-        address_file.write_text(f"{self._config.listen.rpartition(':')[0]}:{port}\n")
-        logger.info("director listening on %s", address_file.read_text().strip())
+        try:
+            address_file.write_text(f"{address}\n")
+        except OSError as error:
+            logger.warning("the address cannot be written to %s: %s", address_file, error)
+        logger.info("director listening on %s", address)
         await stopped.wait()
         logger.info("director is stopping")
         service.close()
         await server.stop(GRACE_SECONDS)
         if not await _has_ended(transfers, GRACE_SECONDS):
             logger.warning("a transfer does not end; it is left, and goes on where it broke")
-        address_file.unlink(missing_ok=True)
+        self._disk.close()
+        with suppress(OSError):  # the disk has become read-only
+            address_file.unlink(missing_ok=True)
         service.pool.shutdown()
         logger.info("director has stopped")
 
@@ -117,6 +122,10 @@ def _attend(experiments: Experiments) -> None:
         experiments.attention.clear()
         try:
             left = experiments.attend()
+        except OSError as error:
+            logger.error("what runs could not be attended to; it is tried again: %s", error)
+            experiments.on_fault(error)
+            left = RETRY_SECONDS
         except Exception:
             logger.exception("what runs could not be attended to; it is tried again")
             left = RETRY_SECONDS
@@ -143,14 +152,3 @@ def _raise_descriptor_limit() -> None:
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     logger.info("up to %d files and connections at once", hard)
-
-
-def _lock(config: DirectorConfig) -> IO[str]:
-    file = (config.state / "lock").open("w")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        raise InputError(
-            f"state: another director is using {config.state}; stop it or choose another folder"
-        ) from error
-    return file

@@ -16,7 +16,10 @@ from contextlib import suppress
 from director.bell import Mailbox
 from director.blobs import BlobStore
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
+from director.disk import Disk
 from director.experiments import Experiments
+from director.opening import FAULTS
+from director.protocol_versions import incompatibility
 from director.rows import ExperimentRow, MemberRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
@@ -41,18 +44,24 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
 
     Parameters
     ----------
-    experiments, blobs, uploads
+    experiments, blobs, uploads, disk
         The director's.
     pool
         For what may block for a moment.
     """
 
     def __init__(
-        self, experiments: Experiments, blobs: BlobStore, uploads: Uploads, pool: ThreadPoolExecutor
+        self,
+        experiments: Experiments,
+        blobs: BlobStore,
+        uploads: Uploads,
+        disk: Disk,
+        pool: ThreadPoolExecutor,
     ) -> None:
         self._experiments = experiments
         self._blobs = blobs
         self._uploads = uploads
+        self.disk = disk
         self.pool = pool
         self._closing = False
 
@@ -68,6 +77,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """Keep an envoy's connection and send it work as it comes."""
         if len(request.classes) > 10_000 or len(request.devices) > 1_000 or request.ByteSize() > 1 << 20:
             raise InputError("the announcement is too large")
+        if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
+            raise Refused(reason)
         orders = Mailbox()
         envoy = await in_pool(self.pool, self._experiments.connect, caller.name, request, orders)
         try:
@@ -111,10 +122,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
         """Stream the open round's model to an envoy, or the best or last model to a workspace."""
         if caller.role == "envoy":
-            aggregator = self._member_of(caller)
-            with aggregator.lock:
-                aggregator.get_model(request.round)
-                info, pieces = self._opened(caller.experiment, best=False)
+            self._member_of(caller)
+            info, pieces = self._opened(caller.experiment, best=False, round_number=request.round)
         elif request.kept in ("best", "last"):
             info, pieces = self._opened(caller.experiment, best=request.kept == "best")
         else:
@@ -123,16 +132,21 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         for piece in pieces:
             yield pb.ModelChunk(data=piece)
 
-    def _opened(self, experiment: str, best: bool) -> tuple[pb.ModelInfo, Iterator[bytes]]:
-        """Open an experiment's best or last model, which may be removed while it is sent."""
+    def _opened(
+        self, experiment: str, best: bool, round_number: int | None = None
+    ) -> tuple[pb.ModelInfo, Iterator[bytes]]:
+        """Open an experiment's best or last model (for the round that must be open), which may be removed while it is sent."""
         with self._experiments.unchanged():
             row = self._experiments.experiment(experiment)
+            if round_number not in (None, row.round):
+                raise StaleRound(f"round {round_number} is not open; round {row.round} is")
             best = best and bool(row.best_model)
             sha256 = row.best_model if best else row.model
             info = pb.ModelInfo(
                 blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
                 round=row.best_round if best else row.round,
-                plan=self._experiments.plan(row.name),
+                # A site has it from its order.
+                plan=self._experiments.plan(row.name) if round_number is None else "",
                 frozen_fingerprint=row.frozen_fingerprint,
             )
             return info, self._blobs.stream(sha256)
@@ -172,7 +186,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 self._experiments.discard(info.blob.sha256)
         return pb.Receipt(counted=counted)
 
-    @brief("envoy")
+    @brief("envoy", writes=True)
     def ReportFailure(self, request: pb.Failure, caller: Caller) -> pb.Receipt:  # noqa: N802
         """Take note that an envoy cannot go on with an experiment."""
         aggregator = self._experiments.live(caller.experiment)
@@ -198,7 +212,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @brief("workspace")
     def ListExperiments(self, request: pb.Empty, caller: Caller) -> pb.Experiments:  # noqa: N802
         """List all experiments."""
-        return listing(self._experiments)
+        return listing(self._experiments, self.disk.paused)
 
     @receiving("workspace")
     def Submit(self, requests: Iterator[pb.SubmitChunk], caller: Caller) -> pb.Experiment:  # noqa: N802
@@ -226,20 +240,20 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 if not found.events:
                     await news.wait()
 
-    @brief("workspace")
+    @brief("workspace", writes=True)
     def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
         logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
         return self._answer(self._experiments.stop(caller.experiment))
 
-    @brief("workspace")
+    @brief("workspace", writes=True)
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
         settings = {key[:200]: value[:200] for key, value in request.settings.items()}
         row = self._experiments.resume(caller.experiment, settings, request.accept_code, caller.name)
         return self._answer(row)
 
-    @brief("workspace")
+    @brief("workspace", writes=True)
     def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Let an experiment go on without an envoy."""
         logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
@@ -282,7 +296,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             return bool(
                 aggregator.send_local_task_results(caller.name, info.round, info.task, info.data_size, output)
             )
-        except FederationError:
+        except (FederationError, *FAULTS):
+            # The machine's faults are nobody's: the result comes again.
             raise
         except Exception as error:
             aggregator.abort(f"the director could not take a result: {type(error).__name__}: {error}")
@@ -293,9 +308,9 @@ def _announced(caller: Caller, info: pb.ResultInfo) -> Announced:
     return Announced(caller.experiment, caller.name, info.round, info.task, info.blob.size, info.blob.sha256)
 
 
-def listing(experiments: Experiments) -> pb.Experiments:
-    """Say how all experiments stand."""
-    return pb.Experiments(experiments=[_message(row) for row in experiments.experiments()])
+def listing(experiments: Experiments, paused: str = "") -> pb.Experiments:
+    """Say how all experiments stand, and why nothing is taken in for now."""
+    return pb.Experiments(experiments=[_message(row) for row in experiments.experiments()], paused=paused)
 
 
 def _message(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:

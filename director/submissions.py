@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from director.blobs import BlobStore
 from director.journal import Journal
 from director.needs import needs_of
+from director.protocol_versions import incompatibility
 from director.record import discard_unreferenced
 from director.rows import ExperimentRow
 from federation.document import Problems
@@ -32,15 +33,12 @@ class Submissions:
     ----------
     journal, blobs
         The durable state.
-    version
-        Of this project, as installed at the director.
     max_model_bytes
         The largest initial model that is accepted.
     """
 
     journal: Journal
     blobs: BlobStore
-    version: str
     max_model_bytes: int
 
     def take_in(self, submission: pb.Submission, pieces: Iterable[bytes], submitted_by: str) -> str:
@@ -66,17 +64,14 @@ class Submissions:
             raise InputError(
                 f"{submission.name[:80]!r} cannot name an experiment: use a-z, 0-9, '_', '-', '.'"
             )
+        if (reason := incompatibility("the workspace", submission.protocol)) is not None:
+            raise Refused(reason)
         try:
             plan = plan_from_json(submission.plan, submission.name, "checked_if_known")
         except Problems as error:
             raise InputError(
                 "\n".join(f"the director refuses {line}" for line in str(error).splitlines())
             ) from error
-        if submission.version != self.version:
-            raise Refused(
-                f"the workspace has version {submission.version} of the project, the director {self.version}: "
-                "install the same"
-            )
         if not 0 < submission.blob.size <= self.max_model_bytes:
             raise Refused(
                 f"a model of {submission.blob.size} bytes; this director takes up to {self.max_model_bytes}"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from director.blobs import BlobStore
+from director.disk import OF_THE_MACHINE, fsync
 from federation.errors import InputError, Refused, Unreachable
 
 logger = logging.getLogger(__name__)
@@ -139,10 +140,12 @@ class Uploads:
             If more bytes arrive than were announced, or all of them, from the first, and other ones.
         SendAgain
             If all of them arrive, in parts, and other ones; the partial file is gone then.
+        OSError
+            If the machine cannot take it; the partial file is gone then, and the room that it took.
         """
         path = self._path(announced)
         path.parent.mkdir(exist_ok=True)
-        with self._owned(path, announced) as owner:
+        with self._owned(path, announced) as owner, _dropped_on_faults(path):
             with path.open("r+b" if path.is_file() else "x+b", buffering=0) as file:
                 sha = hashlib.sha256()
                 if _hash_prefix(file.fileno(), offset, sha) < offset:
@@ -159,7 +162,7 @@ class Uploads:
                     sha.update(piece)
                 if length < announced.size:
                     raise BrokenOff(f"{length} of {announced.size} bytes arrived")
-                os.fsync(file.fileno())
+                fsync(file.fileno())
             if (found := sha.hexdigest()) != announced.sha256:
                 path.unlink(missing_ok=True)
                 if offset:
@@ -213,6 +216,17 @@ class Uploads:
 
     def _path(self, announced: Announced) -> Path:
         return self._folder / announced.experiment / announced.file
+
+
+@contextmanager
+def _dropped_on_faults(path: Path) -> Iterator[None]:
+    """Drop a partial file that the machine could not write."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in OF_THE_MACHINE:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _hash_prefix(file: int, length: int, sha: hashlib._Hash) -> int:

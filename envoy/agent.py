@@ -26,6 +26,7 @@ from federation.errors import Refused
 from federation.experiments import broken_experiments
 from federation.federation_file import open_shard
 from federation.plan import plan_from_json
+from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.schema import plain
 from federation.templates import package_of
@@ -107,6 +108,7 @@ class Agent:
         )
         return pb.Announcement(
             version=project_version(),
+            protocol=VERSION,
             dataset=shard.dataset,
             classes=shard.classes,
             samples=samples,

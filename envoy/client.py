@@ -7,16 +7,18 @@ from itertools import count
 
 import grpc
 
+from federation.download import TRANSFER_SECONDS, OtherBytes, download
 from federation.engine.results import TaskOutput
+from federation.errors import Refused
 from federation.link import Link
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
-from federation.tensors import Tensors, assemble, chunks, measure, pack, unpack
+from federation.tensors import Tensors, chunks, measure, pack
 
 WAIT_SECONDS = 30.0
-TRANSFER_SECONDS = 3600.0
 OFFER_SECONDS = 30.0
+MOST_DAMAGED = 3
 
 
 class GrpcAggregatorClient:
@@ -53,7 +55,18 @@ class GrpcAggregatorClient:
 
     def get_model(self, round_number: int) -> Tensors:
         """Download the model that a round starts from."""
-        return self._link.call(lambda stub: self._download(stub, round_number))
+        request = pb.ModelRequest(round=round_number)
+        attempts = count(1)
+
+        def fetch(stub: rpc.DirectorStub) -> Tensors:
+            try:
+                return download(stub, request, self._metadata)[1]
+            except OtherBytes as error:
+                if next(attempts) < MOST_DAMAGED:
+                    raise
+                raise Refused(f"{error} ({MOST_DAMAGED} times)") from error
+
+        return self._link.call(fetch)
 
     def send_local_task_results(
         self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
@@ -131,10 +144,3 @@ class GrpcAggregatorClient:
                 stub.ReportFailure(failure, metadata=self._metadata, timeout=30)
 
         self._link.call(report)
-
-    def _download(self, stub: rpc.DirectorStub, round_number: int) -> Tensors:
-        stream = stub.GetModel(
-            pb.ModelRequest(round=round_number), metadata=self._metadata, timeout=TRANSFER_SECONDS
-        )
-        info = next(stream).info
-        return unpack(assemble((chunk.data for chunk in stream), info.blob.size))

@@ -78,7 +78,6 @@ class Run:
         name, killed = order.experiment, 0
         pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while not self.ended.is_set():
-            logger.info("experiment %s: starts on %s", name, order.device)
             code = self._run_once(order, program)
             if self.ended.is_set() or code == 0:
                 break
@@ -113,6 +112,7 @@ class Run:
                 errors="replace",
                 env=environment_of_worker(),
             )
+        logger.info("experiment %s: starts on %s", order.experiment, order.device)
         assert process.stdin is not None
         assert process.stdout is not None
         listening = threading.Thread(target=self._listen, args=(process.stdout,), daemon=True)

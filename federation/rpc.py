@@ -16,6 +16,7 @@ logger = logging.getLogger(__name__)
 EXPERIMENT_KEY = "fed-experiment"
 # In the trailing metadata of each error that a director has answered with: gRPC uses the same statuses for its own faults.
 ANSWER_KEY = "fed-answer"
+_FAULT = " failed in the director: "
 
 
 class GoingDown(Unreachable):
@@ -50,7 +51,10 @@ def status_of(error: Exception) -> grpc.StatusCode | None:
 
 def is_answer(error: grpc.RpcError) -> bool:
     """Tell whether a call's error is what the director has answered, not a fault on the way to it."""
-    return any(pair.key == ANSWER_KEY for pair in error.trailing_metadata() or ())
+    if any(pair.key == ANSWER_KEY for pair in error.trailing_metadata() or ()):
+        return True
+    # A director of 0.1.0 marks nothing: its own faults are known by their words.
+    return error.code() == grpc.StatusCode.INTERNAL and _FAULT in (error.details() or "")
 
 
 def is_farewell(error: grpc.RpcError) -> bool:
@@ -69,6 +73,10 @@ def translate(error: grpc.RpcError, address: str) -> FederationError:
         return Refused(details)
     if status == grpc.StatusCode.NOT_FOUND:
         return InputError(details)
+    if status == grpc.StatusCode.UNIMPLEMENTED:
+        return Refused(
+            f"the director at {address} is of an earlier version, which has no such call: upgrade the director"
+        )
     if status in _TRANSIENT and not is_answer(error):
         cause = explain(details) or "is it running, and are the certificates of the same authority?"
         if variable := proxy_variable(address):

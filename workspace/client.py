@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,25 +13,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from federation.code import code_hash, project_version
+from federation.download import TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError
 from federation.identity import Identity
 from federation.link import Link
 from federation.plan import CheckedPlan, load_plan, plan_from_json
+from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
-from federation.tensors import Tensors, assemble, chunks, measure, unpack
+from federation.tensors import Tensors, chunks, measure
 from workspace.metrics import metric_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
 # For what is worth waiting for: a director that is started again takes a while.
 RESTART_SECONDS = 60.0
 CALL_SECONDS = 30.0
-TRANSFER_SECONDS = 3600.0
 ENDED = ("finished", "failed", "stopped")
 
 
@@ -126,6 +129,8 @@ class Federation:
     def experiments(self, patience: float = PATIENCE_SECONDS) -> list[ExperimentInfo]:
         """Return all experiments, oldest first; ``patience`` is for a director that is away, in seconds."""
         listed = self.call(lambda stub: stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS), patience)
+        if listed.paused:
+            logger.warning("the director takes nothing in for now: %s", listed.paused)
         return [_experiment(e) for e in listed.experiments]
 
     def experiment(self, name: str, patience: float = PATIENCE_SECONDS) -> Experiment:
@@ -171,6 +176,7 @@ class Federation:
             id=uuid.uuid4().hex,
             plan=checked.to_json(),
             version=project_version(),
+            protocol=VERSION,
             code_hash=code_hash(checked.experiment),
             frozen_fingerprint=exchange.frozen_fingerprint,
             blob=pb.Blob(sha256=sha256, size=size),
@@ -315,11 +321,7 @@ class Experiment:
 
     def _download(self, which: str) -> tuple[pb.ModelInfo, Tensors]:
         def receive(stub: rpc.DirectorStub) -> tuple[pb.ModelInfo, Tensors]:
-            stream = stub.GetModel(
-                pb.ModelRequest(kept=which), metadata=self._metadata, timeout=TRANSFER_SECONDS
-            )
-            info = next(stream).info
-            return info, unpack(assemble((chunk.data for chunk in stream), info.blob.size))
+            return download(stub, pb.ModelRequest(kept=which), self._metadata)
 
         return self._federation.call(receive)
 

@@ -56,7 +56,7 @@ class RoundProgress:
                 if headline(metrics) in metrics
             ]
             self._print(f"round {body['round']:3d}  {'  '.join(parts)}")
-        elif kind in ("waiting", "envoy_failed", "stragglers", "failed", "stopped"):
+        elif kind in ("waiting", "stragglers", "failed", "stopped", "resumed") or kind.startswith("envoy_"):
             said = body.get("reason") or ", ".join(body.get("envoys", []))
             self._print(f"{kind}: {body.get('envoy', '')} {said}")
 

@@ -30,6 +30,7 @@ class CohortAssigner(Assigner):
     def __init__(self, task_groups: Sequence[Mapping[str, Any]], seed: int = 0, **kwargs: Any) -> None:
         self.task_groups = list(task_groups)
         self.seed = seed
+        self._grouped: tuple[int, list[str], dict[str, list[str]]] | None = None
         super().__init__(**kwargs)
 
     def define_task_assignments(self) -> None:
@@ -58,7 +59,13 @@ class CohortAssigner(Assigner):
         ]
 
     def _groups(self, round_number: int) -> dict[str, list[str]]:
+        """Return the tasks of each; asked for whenever something of a round happens, and the same for all of it."""
         names = sorted(self.authorized_cols)
+        if self._grouped is None or self._grouped[:2] != (round_number, names):
+            self._grouped = round_number, names, self._divided(names, round_number)
+        return self._grouped[2]
+
+    def _divided(self, names: list[str], round_number: int) -> dict[str, list[str]]:
         if len(self.task_groups) == 1:
             return {name: list(self.task_groups[0]["tasks"]) for name in names}
         shuffled = [

@@ -143,7 +143,10 @@ def write_configs(target: Path) -> None:
 
 
 def write_state(plan: Path, target: Path, work: Path) -> dict[str, Any]:
-    """Kill a director that has one experiment finished, one running with results of its open round, and one queued."""
+    """Kill a director that has experiments finished, stopped, failed, queued and one running with results of its open round."""
+    from envoy.client import GrpcAggregatorClient
+    from envoy.connection import Connection
+
     speech = make_data("keyword_spotting", work)
     with Deployment(work) as deployment:
         deployment.start_director()
@@ -152,6 +155,11 @@ def write_state(plan: Path, target: Path, work: Path) -> dict[str, Any]:
         with deployment.federation() as federation:
             first = federation.submit(plan, name="first")
             sha256 = first.watch(show=False).exchanged_sha256
+            federation.submit(plan, ["federation.settings.envoys=3"], name="stopped").stop()
+            failed = federation.submit(plan, ["aggregator.settings.rounds_to_train=200"], name="failed")
+            next(e for e in failed.events(follow=True) if e.kind == "round_started")
+            with Connection(deployment.address, "north", str(work / "certificates")).link() as link:
+                GrpcAggregatorClient(link, "failed").report_failure("the data have gone", "Traceback\n  ...")
             second = federation.submit(plan, name="second")
             federation.submit(plan, name="third")
             for event in second.events(follow=True):
@@ -165,7 +173,8 @@ def write_state(plan: Path, target: Path, work: Path) -> dict[str, Any]:
         states = dict(journal.execute("SELECT name, state FROM experiments").fetchall())
         results = journal.execute("SELECT COUNT(*) FROM results").fetchone()[0]
     journal.close()
-    assert states == {"first": "finished", "second": "running", "third": "queued"}, states
+    others = {"stopped": "stopped", "failed": "failed"}
+    assert states == others | {"first": "finished", "second": "running", "third": "queued"}, states
     assert results, "the open round has no results"
     target.mkdir()
     shutil.copy(state / "journal.sqlite", target)

@@ -36,9 +36,7 @@ class Director:
         self.journal = Journal(folder / "journal.sqlite")
         self.blobs = BlobStore(folder / "blobs")
         self.uploads = Uploads(folder / "uploads", self.blobs)
-        self.experiments = Experiments(
-            self.journal, self.blobs, self.uploads, "1.0", 1 << 20, lambda: self.now
-        )
+        self.experiments = Experiments(self.journal, self.blobs, self.uploads, 1 << 20, lambda: self.now)
         self.connections: dict[str, OnlineEnvoy] = {}
 
     def submit(

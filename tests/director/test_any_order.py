@@ -504,7 +504,7 @@ def sum_of(names: list[str], number: int) -> Tensors:
     weights = [samples(name) / total for name in names]
     updates = [update(name, number) for name in names]
     return {
-        key: np.average([u[key] for u in updates], axis=0, weights=weights).astype(np.float32)
+        key: sum(u[key] * weight for u, weight in zip(updates, weights, strict=True)) / sum(weights)
         for key in MODEL
     }
 

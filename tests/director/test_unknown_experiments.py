@@ -37,7 +37,7 @@ def plan(**settings: Any) -> dict[str, Any]:
 @pytest.fixture
 def experiments(tmp_path: Path) -> Iterator[Experiments]:
     journal, blobs = Journal(tmp_path / "journal.sqlite"), BlobStore(tmp_path / "blobs")
-    yield Experiments(journal, blobs, Uploads(tmp_path / "uploads", blobs), "1.0", 1 << 20)
+    yield Experiments(journal, blobs, Uploads(tmp_path / "uploads", blobs), 1 << 20)
     journal.close()
 
 

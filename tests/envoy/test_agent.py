@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -32,6 +33,7 @@ class Director(FakeDirector):
         self.orders: SimpleQueue[pb.Order | None] = SimpleQueue()
         self.announcements: SimpleQueue[pb.Announcement] = SimpleQueue()
         self.failures: SimpleQueue[tuple[str, pb.Failure]] = SimpleQueue()
+        self.fault: Exception = Unreachable("disk full")
         self.takes_failures = threading.Event()
         self.takes_failures.set()
         self.asked = threading.Semaphore(0)
@@ -46,7 +48,7 @@ class Director(FakeDirector):
         self.asked.release()
         with answered("ReportFailure", context):
             if not self.takes_failures.is_set():
-                raise Unreachable("disk full")
+                raise self.fault
         [experiment] = [pair.value for pair in context.invocation_metadata() if pair.key == "fed-experiment"]
         self.failures.put((experiment, request))
         return pb.Receipt(counted=True)
@@ -88,8 +90,10 @@ def start(tiny_plan: dict[str, Any]) -> Callable[..., pb.Order]:
 @contextmanager
 def served(director: Director, address: str = "127.0.0.1:0") -> Iterator[str]:
     with serving(director, address) as listening:
-        yield listening
-        director.orders.put(None)
+        try:
+            yield listening
+        finally:
+            director.orders.put(None)
 
 
 def test_it_announces_what_it_keeps_and_forgets_it_when_it_is_told_to(tmp_path: Path, speech: Path) -> None:
@@ -110,10 +114,12 @@ def test_it_announces_what_it_keeps_and_forgets_it_when_it_is_told_to(tmp_path: 
         assert director.failures.empty()
 
 
+@pytest.mark.parametrize("fault", [Unreachable("disk full"), RuntimeError("a fault of the director's own")])
 def test_a_failure_is_told_when_the_director_takes_it(
-    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order], fault: Exception
 ) -> None:
     director = Director()
+    director.fault = fault
     director.takes_failures.clear()
     with served(director) as address, agent(tmp_path, speech, address):
         director.orders.put(start())
@@ -127,38 +133,49 @@ def test_a_failure_is_told_when_the_director_takes_it(
 
 
 def test_a_failure_outlives_a_director_that_goes(
-    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The one that comes back orders the same: it is not done again, but told."""
     address = free_address()
     first, second = Director(), Director()
     first.takes_failures.clear()
-    with ExitStack() as stack:
+    second.takes_failures.clear()
+    with ExitStack() as stack, caplog.at_level(logging.INFO):
         with served(first, address):
             stack.enter_context(agent(tmp_path, speech, address))
             first.orders.put(start())
             assert first.asked.acquire(timeout=DEADLINE)
         second.orders.put(start())
+        second.orders.put(None)
         stack.enter_context(served(second, address))
+        for _ in range(2):
+            second.announcements.get(timeout=DEADLINE)
+        assert caplog.text.count("birds: has ended here") == 1
+        second.takes_failures.set()
         assert second.failures.get(timeout=DEADLINE)[0] == "birds"
 
 
 def test_an_order_that_ends_the_experiment_makes_its_failure_idle(
-    tmp_path: Path, speech: Path, start: Callable[..., pb.Order]
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """What is told of it when it was gone on with is what has happened since."""
     director = Director()
     director.takes_failures.clear()
-    with served(director) as address, agent(tmp_path, speech, address):
-        director.orders.put(start("birds"))
+    with (
+        served(director) as address,
+        agent(tmp_path, speech, address),
+        caplog.at_level(logging.INFO),
+    ):
+        director.orders.put(start())
         assert director.asked.acquire(timeout=DEADLINE)
         director.orders.put(pb.Order(stop="birds"))
-        director.orders.put(start("fish"))
-        director.orders.put(start("fish"))  # again: nothing that is not known already
+        director.orders.put(start())
         director.orders.put(None)
         for _ in range(2):
             director.announcements.get(timeout=DEADLINE)
         director.takes_failures.set()
-        assert director.failures.get(timeout=DEADLINE)[0] == "fish"
+        assert director.failures.get(timeout=DEADLINE)[0] == "birds"
+        assert caplog.text.count("birds: has ended here") == 2
 
 
 def test_what_has_failed_is_tried_again_when_it_is_ordered_otherwise(

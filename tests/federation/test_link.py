@@ -210,6 +210,41 @@ def test_a_fault_that_the_director_has_marked_as_its_own_does_not_pass() -> None
     assert unary.calls == 1
 
 
+def test_a_fault_of_a_director_that_marks_no_answers_does_not_pass() -> None:
+    """A director of 0.1.0 says it in its words only, and would be asked for ever."""
+
+    def fault(context: grpc.ServicerContext) -> None:
+        context.abort(
+            grpc.StatusCode.INTERNAL, "ListEnvoys failed in the director: KeyError; its log has more"
+        )
+
+    unary = FirstFails(fault, pb.Envoys())
+    with (
+        serving(FakeDirector(unary)) as address,
+        Link(address, NORTH, None) as link,
+        pytest.raises(
+            FederationError, match="answered INTERNAL: ListEnvoys failed in the director: KeyError"
+        ),
+    ):
+        link.call(envoys, patience=DEADLINE)
+    assert unary.calls == 1
+
+
+@pytest.mark.parametrize("call", ["Resume", "Exclude", "Remove"])
+def test_a_call_that_a_director_of_the_version_before_does_not_know_is_refused_with_what_to_do(
+    call: str,
+) -> None:
+    asked = {"Resume": pb.ResumeRequest(), "Exclude": pb.ExcludeRequest(), "Remove": pb.Empty()}[call]
+    with (
+        serving(FakeDirector()) as address,
+        Link(address, NORTH, None) as link,
+        pytest.raises(
+            Refused, match="is of an earlier version, which has no such call: upgrade the director"
+        ),
+    ):
+        link.call(lambda stub: getattr(stub, call)(asked, timeout=10), patience=DEADLINE)
+
+
 def test_a_director_that_asks_for_patience_is_asked_again_over_the_same_connection(lines: Lines) -> None:
     def pauses(context: grpc.ServicerContext) -> None:
         raise Unreachable("the disk is full")

@@ -42,14 +42,16 @@ def be_quiet(quiet: bool) -> None:
 
 
 @contextmanager
-def said_on_standard_error(name: str) -> Iterator[None]:
-    """Say on standard error what a logger has to tell, so that a command does not wait without a word."""
+def said_on_standard_error(*names: str) -> Iterator[None]:
+    """Say on standard error what some loggers have to tell, so that a command does not wait without a word."""
     handler = _OnStandardError()
-    logging.getLogger(name).addHandler(handler)
+    for name in names:
+        logging.getLogger(name).addHandler(handler)
     try:
         yield
     finally:
-        logging.getLogger(name).removeHandler(handler)
+        for name in names:
+            logging.getLogger(name).removeHandler(handler)
 
 
 class _OnStandardError(logging.Handler):

@@ -49,7 +49,11 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         from workspace.config import connect
 
         found = connect(config, insecure, director=director, certificates=certificates, name=member)
-        told = nullcontext() if arguments.get("quiet") else said_on_standard_error("federation.link")
+        told = (
+            nullcontext()
+            if arguments.get("quiet")
+            else said_on_standard_error("federation.link", "workspace.client")
+        )
         with told, found as federation:
             return command(federation, **arguments)
 
