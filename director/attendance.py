@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from director.scheduling import Missing
@@ -63,6 +63,7 @@ class Attendance:
             Seconds after which somebody must look again, though nothing happens.
         """
         live.aggregator.start_clocks()
+        self._forget_absences(name, but=missing)
         for envoy, why in missing.items():
             if why is None:
                 live.aggregator.arrive(envoy)
@@ -75,7 +76,10 @@ class Attendance:
     def forget(self, name: str) -> None:
         """Forget an experiment that has ended."""
         self._rounds.pop(name, None)
-        for key in [key for key in self._away if key[0] == name]:
+        self._forget_absences(name)
+
+    def _forget_absences(self, name: str, but: Collection[str] = ()) -> None:
+        for key in [key for key in self._away if key[0] == name and key[1] not in but]:
             del self._away[key]
 
     def _patience_with(self, name: str, envoy: str, live: Live, why: Missing | None) -> float:

@@ -67,6 +67,8 @@ class Attending:
     def forget(self, name: str) -> None:
         """Forget an experiment that has ended."""
         self._attendance.forget(name)
+        for key in [key for key in list(self._passing) if key[0] == name]:
+            self._passing.pop(key, None)
 
     def cannot_work(self, name: str, envoy: str, reason: str) -> None:
         """Take note that an envoy cannot work on an experiment for now."""
@@ -107,12 +109,14 @@ class Attending:
         return members
 
     def _missing(self, row: ExperimentRow, member: MemberRow) -> Missing | None:
-        if (reason := self._passing.get((row.name, member.name))) is not None:
-            return Missing(reason)
         envoy = self._envoys.get(member.name)
         work = self._lives.work_of(member.name)
         before = work.index(row.name) if row.name in work else len(work)
-        return missing(row, member, envoy, envoy is not None and before < envoy.slots)
+        has_device = envoy is not None and before < envoy.slots
+        keeps, passing = missing(row, member, envoy, has_device), self._passing
+        if keeps is None and (reason := passing.get((row.name, member.name))) is not None:
+            return Missing(reason, tries=True)
+        return keeps
 
     def _let_join(self, row: ExperimentRow) -> bool:
         """Take in envoys that were not there when an experiment started; say whether there are such."""
@@ -134,7 +138,8 @@ class Attending:
             left = [name for name in aggregator.members if name not in why]
             self._envoys.order_stop([n for n in left if self._has_order(n, row.name)], row.name)
             start = None
-            for name in [name for name, reason in why.items() if reason is None]:
+            # Who cannot work for now is ordered too, if it comes anew: only by trying it finds out that it can.
+            for name in [name for name, reason in why.items() if reason is None or reason.tries]:
                 if (envoy := self._envoys.get(name)) is not None and row.name not in envoy.ordered:
                     start = start or self._start_order(row)
                     envoy.ordered.add(row.name)

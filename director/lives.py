@@ -95,7 +95,8 @@ class Lives:
             self._journal.update_experiment(row.name, state="running", reason="")
             self._journal.put_members(row.name, members)
             self._journal.add_event(row.name, "started", {"cohort": [member.name for member in members]})
-            live.aggregator.members.there.update(names)
+            for name in names:
+                live.aggregator.arrive(name)
             live.aggregator.go_on()
             for fault in faults:
                 raise fault

@@ -17,11 +17,13 @@ NO_DEVICE = "has no free device"
 class Missing:
     """Why an envoy of an experiment cannot work on it, as a clause about it.
 
-    ``held`` says that it is here, and not what it was when the experiment was started: nothing of it may count.
+    ``held`` says that it is here, and not what it was when the experiment was started: nothing of it may count. ``tries`` says
+    that it has said so itself, and tries again.
     """
 
     reason: str
     held: bool = False
+    tries: bool = False
 
 
 def cohort_of(

@@ -100,14 +100,15 @@ class Participation:
         return True
 
     def depart(self, name: str, round_number: int, reason: str, held: bool) -> None:
-        """Take note that an envoy is not there; of one that is held no result counts."""
+        """Take note that an envoy is not there; of one that is held no result counts until it is there again."""
         if not self.members.takes_part(name):
             return
         if name in self.members.there and self.is_awaited(name):
             self._record.event("envoy_away", envoy=name, round=round_number, reason=reason)
             self._gone.add(name)
         self.members.there.discard(name)
-        (self.members.held.add if held else self.members.held.discard)(name)
+        if held:
+            self.members.held.add(name)
 
     def leave(
         self, name: str, standing: str, event: str, round_number: int, reason: str, traceback: str = ""
@@ -116,6 +117,10 @@ class Participation:
         if not self.members.takes_part(name) or self.members[name].standing == standing:
             return False
         self._change(name, standing, event, round_number, reason, traceback)
+        if not self.members.takes_part(name):
+            # Nobody says any more whether it is there, until it is taken back.
+            self.members.there.discard(name)
+            self.members.held.discard(name)
         return True
 
     def take_back(self, name: str, round_number: int) -> bool:

@@ -1,0 +1,525 @@
+"""Whatever happens to an experiment, in any order: it is where a model of a page says, loses nothing, and can be finished.
+
+The director's experiments are real, over a real journal and real blobs; envoys are names, and time is told. A run that fails
+prints the calls that led there, and a blob that runs them again.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from director.blobs import BlobStore
+from director.journal import Journal
+from federation.engine.aggregator import Aggregator
+from federation.engine.build import build_aggregator
+from federation.engine.members import ACTIVE, EXCLUDED, FAILED
+from federation.engine.results import ClosedRound, TaskOutput
+from federation.errors import Refused
+from federation.plan import plan_from_json
+from federation.tensors import Tensors
+from tests.deployment import WORDS
+from tests.director.experiment_model import Model
+from tests.director.in_process import MODEL, TRAIN, Director
+from workspace.simulation.cohorts import read_cohorts
+
+NAMES = ("east", "north", "south", "west")
+TWINS = {"west": "east"}
+GRACE, LIMIT, SEED = 600.0, 1000.0, 7
+SETTLED = 15.0
+OTHERWISE = {"fingerprint": "e" * 64}
+FITTING = {"fingerprint": "f" * 64}
+
+envoys = st.sampled_from(NAMES)
+
+
+class Machine(RuleBasedStateMachine):
+    """Everything that can happen to one experiment; each rule tells the director and the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp())
+        self.stack = ExitStack()
+        self.stack.callback(shutil.rmtree, self.folder)
+        self.disk = self.stack.enter_context(disk())
+        self.alive = Director(self.folder)
+        self.ordered: set[str] = set()
+        self.seen: dict[str, Any] = {}
+
+    @initialize(
+        connected=st.sets(envoys),
+        needed=st.integers(1, 3),
+        size=st.sampled_from([None, None, 1, 2, 0.5]),
+        rounds=st.integers(1, 3),
+        join_late=st.booleans(),
+    )
+    def submit(
+        self, connected: set[str], needed: int, size: float | None, rounds: int, join_late: bool
+    ) -> None:
+        """An experiment is submitted; some envoys may be there, and some may come later."""
+        self.model = Model(needed, size, rounds, join_late, SEED, GRACE, LIMIT)
+        for name in sorted(connected):
+            self.alive.connect_as(name, **FITTING)
+            self.model.fits[name] = True
+        federation = {"cohort": size, "join_late": join_late, "grace": GRACE, "round_limit": LIMIT}
+        given = {key: value for key, value in federation.items() if value is not None}
+        self.alive.submit(envoys=needed, rounds=rounds, federation=given | {"seed": SEED})
+        self.attend()
+
+    # Envoys come and go.
+
+    @rule(name=envoys, fits=st.sampled_from([True, True, False]))
+    def connect(self, name: str, fits: bool) -> None:
+        """An envoy comes, as it was or with another shard; over a connection that it has, or a new one."""
+        said = FITTING if fits else OTHERWISE
+        self.ordered.discard(name)
+        self.do(lambda: self.alive.connect_as(name, **said), lambda: self.model.fits.update({name: fits}))
+
+    @precondition(lambda self: self.model.fits)
+    @rule(data=st.data())
+    def disconnect(self, data: Any) -> None:
+        """An envoy's connection ends; what works there may still send."""
+        name = data.draw(st.sampled_from(sorted(self.model.fits)))
+        self.ordered.discard(name)
+        self.do(lambda: self.alive.disconnect(name), lambda: self.model.fits.pop(name))
+
+    @precondition(lambda self: self.ordered)
+    @rule(data=st.data())
+    def cannot_work(self, data: Any) -> None:
+        """An envoy's disk is full."""
+        name = data.draw(st.sampled_from(sorted(self.ordered)))
+        full = self.alive.experiments.cannot_work
+        self.do(lambda: full("rows", name, "its disk is full"), lambda: self.model.full.add(name))
+
+    @precondition(lambda self: self.ordered & self.model.full)
+    @rule(data=st.data())
+    def works_again(self, data: Any) -> None:
+        """There is room again, which an envoy finds out that has an order to work."""
+        self.finds_room(data.draw(st.sampled_from(sorted(self.ordered & self.model.full))))
+
+    @rule(seconds=st.sampled_from([16.0, 300.0, GRACE + 1, LIMIT + 1]))
+    def time_passes(self, seconds: float) -> None:
+        """The director listens, and nothing happens."""
+        self.model.now += seconds
+        self.alive.now += seconds
+        self.do(lambda: None, lambda: None, may_crash=False)
+
+    # Work.
+
+    @precondition(lambda self: self.workers())
+    @rule(data=st.data(), most=st.sampled_from([1, 9]))
+    def work(self, data: Any, most: int) -> None:
+        """An envoy does its next open task, or all of them."""
+        name = data.draw(st.sampled_from(self.workers()))
+        number = self.model.round
+        for task in self.model.open_tasks(name)[:most]:
+            self.result(name, number, task)
+
+    @precondition(lambda self: self.model.state == "running")
+    @rule(name=envoys, back=st.integers(0, 1), data=st.data())
+    def a_result_arrives(self, name: str, back: int, data: Any) -> None:
+        """Something that was on its way: of this round or the last, whoever sends it, wherever it stands."""
+        number = max(self.model.round - back, 0)
+        self.result(name, number, data.draw(st.sampled_from(self.model.tasks())))
+
+    # Somebody asks for it, or something goes wrong.
+
+    @precondition(lambda self: self.model.state == "running")
+    @rule(name=envoys)
+    def fail(self, name: str) -> None:
+        """An envoy says that it cannot go on."""
+        self.do(lambda: self.running().fail(name, "no memory"), lambda: self.model.leave(name, FAILED))
+
+    @precondition(lambda self: self.model.state == "running")
+    @rule(data=st.data())
+    def exclude(self, data: Any) -> None:
+        """Somebody goes on without an envoy."""
+        members = sorted(filter(self.model.takes_part, self.model.standing))
+        name = data.draw(st.sampled_from(members))
+        self.do(
+            lambda: self.alive.experiments.exclude("rows", name, "alice"),
+            lambda: self.model.leave(name, EXCLUDED),
+        )
+
+    @precondition(lambda self: self.model.state != "finished")
+    @rule()
+    def resume(self) -> None:
+        """Somebody takes back whoever has left, or queues the experiment again."""
+        self.do(lambda: self.alive.experiments.resume("rows", {}, False, "alice"), self.model.resume)
+
+    @precondition(lambda self: self.model.state in ("queued", "running"))
+    @rule()
+    def stop(self) -> None:
+        """Somebody stops it."""
+        self.do(lambda: self.alive.experiments.stop("rows"), lambda: self.model.end("stopped"))
+
+    @rule(order=st.permutations(NAMES))
+    def restart(self, order: list[str]) -> None:
+        """The director is killed and started again, and its envoys come back one after another."""
+        before, as_it_was = self.durable(), not (self.model.late or self.model.full)
+        tasks = {name: self.given(name) for name in NAMES}
+        fits = dict(self.model.fits)
+        self.kill()
+        self.come_back({name: fits[name] for name in order if name in fits})
+        if as_it_was:
+            assert self.durable() == before
+            assert {name: self.given(name) for name in NAMES} == tasks
+
+    @rule(writes=st.integers(1, 4), crash=st.booleans())
+    def disk_is_full(self, writes: int, crash: bool) -> None:
+        """One of the next writes finds no room, and the director goes on, or is started again."""
+        self.disk.left, self.disk.crash = writes, crash
+
+    # What must hold after each.
+
+    @invariant()
+    def holds(self) -> None:
+        """Look at all that must hold."""
+        self.it_is_where_the_model_says()
+        self.who_is_waited_for_knows_it_and_is_told()
+        self.events_tell_all_of_it_once()
+        self.the_model_is_the_sum_of_those_who_counted()
+
+    def it_is_where_the_model_says(self) -> None:
+        model, row, live = self.model, self.alive.experiments.experiment("rows"), self.live()
+        assert (row.state, row.round) == (model.state, model.round)
+        members = {member.name: member.standing for member in self.alive.journal.members("rows")}
+        assert members == model.standing
+        assert row.cohort == tuple(sorted(filter(model.takes_part, model.standing)))
+        opened = self.alive.journal.opened("rows")
+        expected = (model.attempt, model.cohort, model.out) if model.cohort else None
+        assert (opened and (opened.attempt, opened.cohort, set(opened.out))) == expected
+        assert (live is not None) == (model.state == "running")
+        if live is not None:
+            assert {name: member.standing for name, member in live.members.items()} == members
+            assert live.members.held == model.held
+            assert set(live.members.there) == set(filter(model.is_there, model.standing))
+            assert (set(live.stragglers), sorted(live.collaborators_done)) == (model.late, model.finished())
+        assert {name: self.given(name) for name in NAMES} == {n: model.open_tasks(n) for n in NAMES}
+        results = {(result.envoy, result.task) for result in self.alive.journal.results("rows")}
+        assert results == {(name, task) for name, done in model.did.items() for task in done}
+
+    def who_is_waited_for_knows_it_and_is_told(self) -> None:
+        model, reason = self.model, self.alive.experiments.experiment("rows").reason
+        if model.state != "running":
+            return
+        assert {name for name in NAMES if model.open_tasks(name)} <= self.ordered
+        assert not {name for name in model.standing if not model.takes_part(name)} & self.ordered
+        there = sum(model.standing[n] == ACTIVE for n in model.standing if model.is_there(n))
+        held = [name for name, fits in model.fits.items() if not fits and model.takes_part(name)]
+        enough = sum(map(model.takes_part, model.standing)) >= model.needed
+        if model.now >= SETTLED:
+            assert bool(reason) == bool((there < model.needed and enough) or held), reason
+        assert all(f"the envoy {name} holds another shard" in reason for name in held)
+
+    def events_tell_all_of_it_once(self) -> None:
+        events = self.alive.events("rows")
+        assert [event.id for event in events] == list(range(1, len(events) + 1))
+        cohort: list[str] = []
+        results: set[tuple[str, str]] = set()
+        closed = []
+        for event in events:
+            if event.kind == "round_started":
+                cohort, results = event.body["cohort"], set()
+            elif event.kind == "result":
+                found = event.body["envoy"], event.body["task"]
+                assert found not in results and found[0] in cohort
+                results.add(found)
+            elif event.kind == "round_closed":
+                assert set(event.body["cohort"]) <= set(cohort)
+                closed.append((event.body["round"], event.body["cohort"]))
+        assert closed == self.model.closed
+
+    def the_model_is_the_sum_of_those_who_counted(self) -> None:
+        trained = [names for number, names in self.model.closed if number < self.model.rounds]
+        row = self.alive.experiments.experiment("rows")
+        expected = sum_of(trained[-1], len(trained) - 1) if trained else MODEL
+        found = self.alive.blobs.open(row.model)
+        assert {name: value.tobytes() for name, value in found.items()} == {
+            name: value.tobytes() for name, value in expected.items()
+        }
+        assert set(self.alive.blobs.names()) == self.alive.journal.named_blobs()
+
+    def teardown(self) -> None:
+        """From wherever it is, it can be finished, and a simulation of its events has its bits."""
+        try:
+            if sys.exc_info()[0] is None:
+                self.finish()
+        finally:
+            self.alive.journal.close()
+            self.stack.close()
+
+    def finish(self) -> None:
+        for name in NAMES:
+            self.connect(name, True)
+        for name in sorted(self.ordered & self.model.full):
+            self.finds_room(name)
+        if self.model.state != "finished":
+            self.resume()
+        for _ in range(3 * (self.model.rounds + 2)):
+            for name in self.workers():
+                number = self.model.round
+                for task in self.model.open_tasks(name):
+                    self.result(name, number, task)
+        assert self.alive.experiments.experiment("rows").state == "finished", "it waits for ever"
+        self.holds()
+        self.a_simulation_has_its_bits()
+
+    def a_simulation_has_its_bits(self) -> None:
+        """It follows the cohorts that the events tell, in other words: the output of `fed watch --json`."""
+        lines = [json.dumps({"kind": event.kind, "body": event.body}) for event in self.alive.events("rows")]
+        path = self.folder / "events.jsonl"
+        path.write_text("\n".join(lines))
+        planned = read_cohorts(path, self.model.standing, self.model.rounds)
+        plan = plan_from_json(self.alive.journal.plan("rows"), "rows", "opaque")
+        record = Kept()
+        aggregator = build_aggregator(plan, list(self.model.standing), MODEL, record, planned=planned)
+        aggregator.go_on()
+        while not aggregator.finished:
+            number = aggregator.round_number
+            for name in sorted(aggregator.members, reverse=True):
+                for task in aggregator.get_tasks(name)[0] or []:
+                    output = TaskOutput(update(name, number) if task == TRAIN else {}, sums(name, number))
+                    aggregator.send_local_task_results(name, number, task, samples(name), output)
+            assert aggregator.failure is None
+            assert aggregator.finished or aggregator.round_number > number, "the simulation waits for ever"
+        row = self.alive.experiments.experiment("rows")
+        assert [(c.round_number, list(c.cohort)) for c in record.closed] == self.model.closed
+        models = [closed.model for closed in record.closed if closed.model is not None]
+        found = self.alive.blobs.open(row.model)
+        assert {n: v.tobytes() for n, v in models[-1].items()} == {n: v.tobytes() for n, v in found.items()}
+        assert aggregator.best is not None
+        assert (aggregator.best.round_number, aggregator.best.score) == (row.best_round, row.best_score)
+
+    # How the director is told.
+
+    def do(
+        self, operation: Callable[[], object], predict: Callable[[], object], may_crash: bool = True
+    ) -> None:
+        """Tell the director and the model. It is told again if there was no room to write, perhaps after another start."""
+        fired, may_crash = self.disk.fired, may_crash and self.can_crash()
+        fits = dict(self.model.fits)
+        try:
+            operation()
+            told = True
+        except OSError:
+            told = False
+        crashes = may_crash and self.disk.crash and self.disk.fired > fired
+        if not told:
+            if crashes:
+                self.kill()
+                self.come_back(fits)
+            operation()
+        predict()
+        self.model.look()
+        if told and crashes and self.model.state == "running":
+            fits = dict(self.model.fits)
+            self.kill()
+            self.come_back(fits)
+        self.attend()
+
+    def can_crash(self) -> bool:
+        """Say whether a restart in the middle changes nothing but who is connected: no clock is due, and none is full."""
+        return self.model.state == "running" and self.model.now < GRACE and not self.model.full
+
+    def attend(self) -> None:
+        """Do what the director's thread does, until there is nothing left to do."""
+        experiments = self.alive.experiments
+        self.model.look()
+        for _ in range(20):
+            fired = self.disk.fired
+            experiments.attention.clear()
+            due = experiments.attend()
+            if due > 0 and not experiments.attention.is_set() and self.disk.fired == fired:
+                break
+        else:
+            raise AssertionError("the director has always something to do")
+        for name, envoy in self.alive.connections.items():
+            while not envoy.orders.empty():  # type: ignore[attr-defined]
+                order = envoy.orders.get()  # type: ignore[attr-defined]
+                if order is not None and order.HasField("start"):
+                    self.ordered.add(name)
+                elif order is not None and order.HasField("stop"):
+                    self.ordered.discard(name)
+
+    def finds_room(self, name: str) -> None:
+        self.do(lambda: self.alive.experiments.works("rows", name), lambda: self.model.full.discard(name))
+
+    def result(self, name: str, number: int, task: str) -> None:
+        """Hand in a result as the service does."""
+        answers, expected = [], []
+
+        def send() -> None:
+            blob = ""
+            try:
+                with ExitStack() as stack:
+                    tensors = update(name, number) if task == TRAIN else {}
+                    blob = stack.enter_context(self.alive.blobs.stored(tensors)) if tensors else ""
+                    output = TaskOutput(tensors, sums(name, number), blob or None)
+                    live = self.running()
+                    answers.append(live.send_local_task_results(name, number, task, samples(name), output))
+            except Refused:
+                answers.append("refused")
+            finally:
+                self.alive.experiments.discard(blob)
+
+        def predict() -> None:
+            expected.append(self.model.result(name, number, task))
+
+        self.do(send, predict)
+        assert answers == expected
+
+    def kill(self) -> None:
+        self.alive.journal.close()
+        self.alive = Director(self.folder)
+        if self.model.state == "running" and self.live() is None:
+            # It found no room to go on, and has said that it must be started again.
+            self.alive.journal.close()
+            self.alive = Director(self.folder)
+        self.ordered = set()
+        self.model.restart()
+        self.attend()
+
+    def come_back(self, fits: dict[str, bool]) -> None:
+        for name, as_it_was in fits.items():
+            self.model.fits[name] = as_it_was
+            self.alive.connect_as(name, **(FITTING if as_it_was else OTHERWISE))
+            self.attend()
+
+    def live(self) -> Aggregator | None:
+        return self.alive.experiments.live("rows")
+
+    def running(self) -> Aggregator:
+        live = self.live()
+        assert live is not None
+        return live
+
+    def workers(self) -> list[str]:
+        return [name for name in NAMES if self.model.open_tasks(name) and name in self.ordered]
+
+    def given(self, name: str) -> list[str]:
+        live = self.live()
+        return (live.get_tasks(name)[0] or []) if live is not None else []
+
+    def durable(self) -> Any:
+        journal = self.alive.journal
+        row = vars(self.alive.experiments.experiment("rows")) | {"reason": ""}
+        return row, journal.members("rows"), journal.opened("rows"), journal.results("rows")
+
+
+class Kept:
+    """The record of a simulation, as far as it is looked at."""
+
+    def __init__(self) -> None:
+        self.closed: list[ClosedRound] = []
+
+    def close_round(self, closed: ClosedRound) -> None:
+        self.closed.append(closed)
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda *args, **kwargs: None
+
+
+class Disk:
+    """Has no room for the last of so many writes; then it has again."""
+
+    def __init__(self) -> None:
+        self.left, self.fired, self.crash = 0, 0, False
+
+    def write(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.fired += 1
+            raise OSError(errno.ENOSPC, "no space left on device")
+
+
+@contextmanager
+def disk() -> Iterator[Disk]:
+    """Let transactions and blobs find no room when it is told."""
+    found, transaction, write = Disk(), Journal.transaction, BlobStore._write
+
+    @contextmanager
+    def commit(journal: Journal) -> Iterator[None]:
+        with transaction(journal):
+            before = journal._connection.total_changes
+            yield
+            if journal._depth == 1 and journal._connection.total_changes > before:
+                found.write()
+
+    def fill(blobs: BlobStore, *args: Any, **kwargs: Any) -> Any:
+        found.write()
+        return write(blobs, *args, **kwargs)
+
+    with mock.patch.object(Journal, "transaction", commit), mock.patch.object(BlobStore, "_write", fill):
+        yield found
+
+
+def update(name: str, number: int) -> Tensors:
+    """What an envoy trains in a round: always the same; twins train the same."""
+    random = np.random.default_rng([zlib.crc32(TWINS.get(name, name).encode()), number])
+    return {key: random.normal(size=value.shape).astype(np.float32) for key, value in MODEL.items()}
+
+
+def samples(name: str) -> int:
+    return 10 * len(name)
+
+
+def sums(name: str, number: int) -> Tensors:
+    """How many of an envoy's samples are right, in a round."""
+    right = zlib.crc32(f"{name} {number}".encode()) % samples(name)
+    confusion = np.zeros((len(WORDS), len(WORDS)), np.int64)
+    confusion[0, :2] = right, samples(name) - right
+    return {
+        "confusion": confusion,
+        "loss_sum": np.asarray(float(samples(name))),
+        "samples": np.asarray(samples(name), np.int64),
+    }
+
+
+def sum_of(names: list[str], number: int) -> Tensors:
+    """The average of what some envoys have trained in a round, weighted by their samples, in the order of their names."""
+    total = sum(map(samples, names))
+    weights = [samples(name) / total for name in names]
+    updates = [update(name, number) for name in names]
+    return {
+        key: sum(u[key] * weight for u, weight in zip(updates, weights, strict=True)) / sum(weights)
+        for key in MODEL
+    }
+
+
+COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
+
+
+def test_whatever_happens_in_any_order_is_what_the_model_says() -> None:
+    run_state_machine_as_test(
+        Machine, settings=settings(**COMMON, max_examples=60, stateful_step_count=30, derandomize=True)
+    )
+
+
+@pytest.mark.sweep
+def test_whatever_happens_in_any_order_is_what_the_model_says_for_long() -> None:
+    run_state_machine_as_test(
+        Machine, settings=settings(**COMMON, max_examples=3000, stateful_step_count=60)
+    )
