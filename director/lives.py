@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 
 from director.attendance import Live
@@ -84,10 +83,7 @@ class Lives:
             If it cannot be opened.
         """
         names = [envoy.name for envoy in there]
-        members = [
-            replace(member, standing=ACTIVE, reason="") if member.name in names else member
-            for member in self._journal.members(row.name)
-        ] or [announced(envoy, row.experiment) for envoy in there]
+        members = self._journal.members(row.name) or [announced(envoy, row.experiment) for envoy in there]
         live = self._built(row, members)
         faults: list[OSError] = []
         live.aggregator.on_fault = faults.append
