@@ -63,7 +63,14 @@ class Director:
         self._lock_file = _lock(config)
         self._journal, self._blobs, self._uploads = open_state(config.state)
         most = int(config.max_model_gib * (1 << 30))
-        self._experiments = Experiments(self._journal, self._blobs, self._uploads, project_version(), most)
+        self._experiments = Experiments(
+            self._journal,
+            self._blobs,
+            self._uploads,
+            project_version(),
+            most,
+            retention_days=config.retention_days,
+        )
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; the address is written to the state folder.
