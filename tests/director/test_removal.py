@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 
 from director.record import discard_unreferenced
+from director.rows import ExperimentRow
+from director.states import ENDED
 from federation.errors import InputError
 from federation.protocol import federation_pb2 as pb
 from federation.tensors import chunks, measure
@@ -328,6 +330,27 @@ def test_one_that_is_resumed_is_not_old(tmp_path: Path) -> None:
         alive.finish("rows", {"north": 1.0})
         alive.pass_time(2 * 24 * 3600.0)
         assert alive.blobs.open(alive.experiments.with_models("rows").model)
+
+
+def test_one_that_is_resumed_while_the_old_are_looked_for_keeps_its_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with director(tmp_path) as first:
+        ended(first, "rows", "stopped", days_ago=31)
+    with director(tmp_path, retention_days=30) as alive:
+        found = alive.journal.experiments
+
+        def resumed_in_this_moment(*states: str) -> list[ExperimentRow]:
+            rows = found(*states)
+            if states == ENDED and rows:
+                alive.experiments.resume("rows", {}, False, "alice")
+            return rows
+
+        monkeypatch.setattr(alive.journal, "experiments", resumed_in_this_moment)
+        alive.attend()
+        row = alive.experiments.experiment("rows")
+        assert row.state == "queued"
+        assert alive.blobs.open(row.model)
 
 
 def test_killed_at_any_step_models_are_pruned_with_the_event_that_says_so(tmp_path: Path) -> None:
