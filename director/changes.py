@@ -1,4 +1,4 @@
-"""What may be changed of an experiment that has been run: its rounds and limits, and the code that it goes on with."""
+"""What may be changed of an experiment: its rounds and limits, the code that it goes on with, and who takes part in it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from director.envoys import OnlineEnvoy
 from director.journal import Journal
 from director.matching import mismatch
 from director.needs import needs_of
+from director.retention import check_has_models
 from director.rows import ExperimentRow
+from director.states import ENDED
 from federation.document import Problems
+from federation.engine.aggregator import Aggregator
 from federation.engine.members import ACTIVE
 from federation.errors import InputError
 from federation.plan import CheckedPlan, plan_from_json
@@ -26,6 +29,35 @@ CHANGEABLE = (
     "federation.settings.round_limit",
     "straggler_handling_policy.settings.straggler_cutoff_time",
 )
+
+
+def exclude(name: str, aggregator: Aggregator | None, envoy: str, by: str) -> None:
+    """Let an experiment that runs go on without an envoy.
+
+    Raises
+    ------
+    InputError
+        If it does not run, or not with this envoy.
+    """
+    if aggregator is None:
+        raise InputError(f"experiment {name} does not run: there is nobody to exclude")
+    if not aggregator.members.takes_part(envoy):
+        known = ", ".join(sorted(filter(aggregator.members.takes_part, aggregator.members)))
+        raise InputError(f"{envoy[:80]!r} takes no part in experiment {name}; {known} do")
+    aggregator.exclude(envoy, f"{by} asked for it")
+
+
+def check_resume(row: ExperimentRow, settings: Mapping[str, str]) -> None:
+    """Raise an `InputError` if an experiment has finished, or cannot be changed as it is."""
+    if row.state == "finished":
+        raise InputError(
+            f"experiment {row.name} has finished; submit a plan with "
+            f"`federation.settings.start_from: {{experiment: {row.name}}}` to train on"
+        )
+    if settings and row.state not in ENDED:
+        raise InputError(
+            f"experiment {row.name} is {row.state}; stop it first to change {', '.join(sorted(settings))}"
+        )
 
 
 def changed_plan(row: ExperimentRow, plan: str, settings: Mapping[str, str]) -> CheckedPlan:
@@ -103,9 +135,16 @@ def accept_shared_code(journal: Journal, row: ExperimentRow, envoys: Iterable[On
 
 
 def queue_again(journal: Journal, row: ExperimentRow, settings: Mapping[str, str], by: str) -> None:
-    """Queue an experiment that has ended again, with all of its envoys; raises as `changed_plan` does."""
+    """Queue an experiment that has ended again, with all of its envoys.
+
+    Raises
+    ------
+    InputError
+        As `changed_plan` does, or if its models are not there any more.
+    """
     plan = changed_plan(row, journal.plan(row.name), settings) if settings else None
     with journal.transaction():
+        check_has_models(journal, journal.experiment(row.name) or row)
         journal.update_experiment(row.name, state="queued", reason="", ended=0.0)
         if plan is not None:
             journal.change_plan(row.name, plan.to_json(), needs_of(row.name, plan.config))

@@ -29,6 +29,8 @@ class DirectorConfig:
         The folder of the journal and the blobs: what must not be lost.
     max_model_gib
         The largest initial model that is accepted, in GiB.
+    retention_days
+        After which the models of an experiment that has ended go; left out: never.
     threads
         Transfers of models and results at once; whoever only waits takes none.
     """
@@ -38,5 +40,6 @@ class DirectorConfig:
     certificates: Path = Path("../certificates")
     state: Path = Path("~/.local/state/fed/director")
     max_model_gib: Annotated[float, Field(gt=0, le=64)] = 8.0
+    retention_days: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=4, le=10_000)] = 512
     log_level: Literal["debug", "info", "warning"] = "info"

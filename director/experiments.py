@@ -1,4 +1,4 @@
-"""The life of experiments: queued, running, then finished, failed or stopped; the last two may be resumed.
+"""The life of experiments: queued, running, then finished, failed or stopped. The last two may be resumed, all three removed.
 
 Locks: `_lock` guards who is online and what is live; it may be taken while an aggregator's lock is held, never the other way
 round. So whoever tells an aggregator something (`attend`) does not hold it.
@@ -9,21 +9,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from director.attending import Attending
 from director.bell import Bell
 from director.blobs import BlobStore
-from director.changes import accept_shared_code, queue_again
+from director.changes import accept_shared_code, check_resume, exclude, queue_again
 from director.envoys import Envoys, OnlineEnvoy, Orders
 from director.journal import Journal
 from director.lives import Lives
 from director.opening import FAULTS
 from director.record import discard_unreferenced
+from director.retention import Retention, check_has_models, check_is_there
 from director.rows import ExperimentRow, MemberRow
 from director.scheduling import cohort_of
-from director.states import ENDED
+from director.states import ENDED, REMOVED
 from director.submissions import Submissions
 from director.uploads import Uploads
 from director.watching import Happened, events_after
@@ -45,6 +46,8 @@ class Experiments:
         The largest initial model that is accepted.
     clock
         Returns seconds, from any beginning: what `attend` measures absences by.
+    retention_days
+        After which the models of an experiment that has ended go; None keeps all.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Experiments:
         uploads: Uploads,
         max_model_bytes: int,
         clock: Callable[[], float] = time.monotonic,
+        retention_days: float | None = None,
     ) -> None:
         self._journal = journal
         self._blobs = blobs
@@ -73,6 +77,7 @@ class Experiments:
         self._attending = Attending(
             journal, self._envoys, self._lives, self._lock, self._note_waiting, self._note_fault, clock
         )
+        self._retention = Retention(journal, blobs, uploads, retention_days, self._gone, clock)
         if aside := blobs.sort_out(journal.named_blobs()):
             logger.warning(
                 "%d blobs that the journal does not name are set aside for a week, in blobs/aside", len(aside)
@@ -135,7 +140,7 @@ class Experiments:
             Seconds after which it must be called again, though nothing happens.
         """
         self.schedule()
-        return self._attending.attend()
+        return min(self._attending.attend(), self._retention.attend())
 
     # Experiments.
 
@@ -152,15 +157,18 @@ class Experiments:
         Raises
         ------
         InputError
-            If there is none of that name.
+            If there is none of that name, or it was removed.
         """
-        row = self._journal.experiment(name)
-        if row is None:
-            raise InputError(f"no experiment {name[:80]!r} here; `fed list` names those that are")
+        check_is_there(self._journal, row := self._known(name))
+        return row
+
+    def with_models(self, name: str) -> ExperimentRow:
+        """Return an experiment that has its models still; raises as `experiment` does, and if they were pruned."""
+        check_has_models(self._journal, row := self._known(name))
         return row
 
     def experiments(self) -> list[ExperimentRow]:
-        """Return all experiments, oldest first."""
+        """Return all experiments that were not removed, oldest first."""
         return self._journal.experiments()
 
     def members(self, name: str) -> list[MemberRow]:
@@ -180,7 +188,7 @@ class Experiments:
         with self._lock:
             live = self._lives.get(name)
         if live is None:
-            self.experiment(name)
+            self._known(name)
             return None
         return live.aggregator
 
@@ -196,42 +204,27 @@ class Experiments:
             aggregator.stop()
         return self.experiment(name)
 
-    def exclude(self, name: str, envoy: str, by: str) -> ExperimentRow:
-        """Let an experiment that runs go on without an envoy.
+    def remove(self, name: str, by: str) -> ExperimentRow:
+        """Remove an experiment that has ended; raises as `Retention.remove` does, and if there is none of that name."""
+        if (aggregator := self.live(name)) is not None:
+            with aggregator.lock:
+                pass  # One that is just ending tells everybody first.
+        self._retention.remove(name, by)
+        return self._known(name)
 
-        Raises
-        ------
-        InputError
-            If it does not run, or not with this envoy.
-        """
-        aggregator = self.live(name)
-        if aggregator is None:
-            raise InputError(f"experiment {name} does not run: there is nobody to exclude")
-        if not aggregator.members.takes_part(envoy):
-            known = ", ".join(sorted(filter(aggregator.members.takes_part, aggregator.members)))
-            raise InputError(f"{envoy[:80]!r} takes no part in experiment {name}; {known} do")
-        aggregator.exclude(envoy, f"{by} asked for it")
+    def exclude(self, name: str, envoy: str, by: str) -> ExperimentRow:
+        """Let an experiment that runs go on without an envoy; raises as `director.changes.exclude` does."""
+        exclude(name, self.live(name), envoy, by)
         self.attention.set()
         return self.experiment(name)
 
     def resume(self, name: str, settings: Mapping[str, str], accept_code: bool, by: str) -> ExperimentRow:
         """Queue an experiment that failed or was stopped again; let all envoys of one that runs take part again.
 
-        Raises
-        ------
-        InputError
-            If it has finished, or what is asked for cannot be changed.
+        Raises an `InputError` if it has finished, has lost its models, or what is asked for cannot be changed.
         """
         row = self.experiment(name)
-        if row.state == "finished":
-            raise InputError(
-                f"experiment {name} has finished; submit a plan with "
-                f"`federation.settings.start_from: {{experiment: {name}}}` to train on"
-            )
-        if settings and row.state not in ENDED:
-            raise InputError(
-                f"experiment {name} is {row.state}; stop it first to change {', '.join(sorted(settings))}"
-            )
+        check_resume(row, settings)
         if accept_code:
             with self._lock:
                 accept_shared_code(self._journal, row, self._envoys.values(), by)
@@ -317,13 +310,13 @@ class Experiments:
         with self._lock:
             self._lives.forget(name)
             self._attending.forget(name)
-            self._tell_the_end(self.experiment(name))
+            self._tell_the_end(self._known(name))
         self.schedule()
         self.attention.set()
 
     def _end(self, name: str, state: str, reason: str) -> None:
         self._lives.end(name, state, reason)
-        self._tell_the_end(self.experiment(name))
+        self._tell_the_end(self._known(name))
 
     def _tell_the_end(self, row: ExperimentRow) -> None:
         members = [member.name for member in self._journal.members(row.name)]
@@ -333,7 +326,18 @@ class Experiments:
         logger.info("experiment %s: %s%s", row.name, row.state, f" ({row.reason})" if row.reason else "")
         self.notify()
 
+    def _gone(self, name: str, members: Sequence[str]) -> None:
+        with self._lock:
+            self._envoys.order_forget(members, name)
+        self.notify()
+
+    def _known(self, name: str) -> ExperimentRow:
+        row = self._journal.experiment(name)
+        if row is None:
+            raise InputError(f"no experiment {name[:80]!r} here; `fed list` names those that are")
+        return row
+
     def _is_done_with(self, name: str) -> bool:
         """Say whether an experiment will never be gone on with; one that is unknown here might be another director's."""
         row = self._journal.experiment(name)
-        return row is not None and row.state == "finished"
+        return row is not None and (row.state in ("finished", REMOVED) or not row.model)

@@ -20,7 +20,7 @@ from director.migrations import migrate
 from director.needs import Needs
 from director.rows import EventRow, ExperimentRow, MemberRow, OpenRow, ResultRow
 from director.sqlite_faults import connect
-from director.states import IllegalTransition, preceding
+from director.states import REMOVED, IllegalTransition, preceding
 from federation.errors import InputError
 
 _COLUMNS = [f.name for f in fields(ExperimentRow)]
@@ -126,8 +126,10 @@ class Journal:
                 raise IllegalTransition(f"experiment {name} cannot become {changes['state']}")
 
     def experiments(self, *states: str) -> list[ExperimentRow]:
-        """Return the experiments in some states, or all, oldest first."""
-        chosen = f"WHERE state IN ({', '.join('?' * len(states))})" if states else ""
+        """Return the experiments in some states, or all but those that were removed, oldest first."""
+        chosen = (
+            f"WHERE state IN ({', '.join('?' * len(states))})" if states else f"WHERE state != '{REMOVED}'"
+        )
         with self._lock:
             rows = self._connection.execute(
                 f"{_EXPERIMENTS} {chosen} ORDER BY created, name", states
@@ -170,6 +172,13 @@ class Journal:
         """Return the experiment that a submission made."""
         return self._one("submission", submission)
 
+    def erase(self, name: str) -> None:
+        """Forget the plan, the events, the envoys and the open round of an experiment; its row stays."""
+        with self.transaction():
+            for table in ("events", "members", "open_rounds"):
+                self._connection.execute(f"DELETE FROM {table} WHERE experiment = ?", (name,))
+            self._connection.execute("UPDATE experiments SET plan = '{}' WHERE name = ?", (name,))
+
     def add_event(self, experiment: str, kind: str, body: Mapping[str, Any]) -> None:
         """Append an event."""
         with self.transaction():
@@ -185,7 +194,16 @@ class Journal:
                 "SELECT id, time, kind, body FROM events WHERE experiment = ? AND id > ? ORDER BY id LIMIT ?",
                 (experiment, after, limit),
             ).fetchall()
-        return [EventRow(row[0], row[1], row[2], json.loads(row[3])) for row in rows]
+        return [_event(row) for row in rows]
+
+    def last_event(self, experiment: str, kind: str) -> EventRow | None:
+        """Return the newest event of a kind."""
+        with self._lock:
+            row = self._connection.execute(
+                "SELECT id, time, kind, body FROM events WHERE experiment = ? AND kind = ? ORDER BY id DESC LIMIT 1",
+                (experiment, kind),
+            ).fetchone()
+        return _event(row) if row else None
 
     def add_result(self, experiment: str, result: ResultRow) -> bool:
         """Write a result of the open round; False if it was there already."""
@@ -308,6 +326,10 @@ def _experiment(row: Sequence[Any]) -> ExperimentRow:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["cohort"] = _names(values["cohort"])
     return ExperimentRow(**values)
+
+
+def _event(row: Sequence[Any]) -> EventRow:
+    return EventRow(row[0], row[1], row[2], json.loads(row[3]))
 
 
 def _names(text: str) -> tuple[str, ...]:

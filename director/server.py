@@ -61,7 +61,9 @@ class Director:
         self._lock_file = lock(config.state)
         self._journal, self._blobs, self._uploads = open_state(config.state)
         most = int(config.max_model_gib * (1 << 30))
-        self._experiments = Experiments(self._journal, self._blobs, self._uploads, most)
+        self._experiments = Experiments(
+            self._journal, self._blobs, self._uploads, most, retention_days=config.retention_days
+        )
         self._disk = Disk(config.state, self._experiments.attention.set)
         self._experiments.on_fault = self._disk.note
 

@@ -137,7 +137,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     ) -> tuple[pb.ModelInfo, Iterator[bytes]]:
         """Open an experiment's best or last model (for the round that must be open), which may be removed while it is sent."""
         with self._experiments.unchanged():
-            row = self._experiments.experiment(experiment)
+            row = self._experiments.with_models(experiment)
             if round_number not in (None, row.round):
                 raise StaleRound(f"round {round_number} is not open; round {row.round} is")
             best = best and bool(row.best_model)
@@ -258,6 +258,11 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """Let an experiment go on without an envoy."""
         logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
         return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
+
+    @brief("workspace")
+    def Remove(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
+        """Remove an experiment that has ended."""
+        return self._answer(self._experiments.remove(caller.experiment, caller.name))
 
     def _answer(self, row: ExperimentRow) -> pb.Experiment:
         return _message(row, self._experiments.plan(row.name), self._experiments.members(row.name))

@@ -1,15 +1,20 @@
-"""The states of an experiment, and which of them may follow which."""
+"""The states of an experiment, and which of them may follow which.
+
+One that was removed is there only so that its name stays taken and its submission known: no listing has it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+REMOVED = "removed"
 FOLLOWING: Mapping[str, frozenset[str]] = {
     "queued": frozenset({"running", "stopped", "failed"}),
     "running": frozenset({"finished", "failed", "stopped"}),
-    "finished": frozenset(),
-    "failed": frozenset({"queued"}),
-    "stopped": frozenset({"queued"}),
+    "finished": frozenset({REMOVED}),
+    "failed": frozenset({"queued", REMOVED}),
+    "stopped": frozenset({"queued", REMOVED}),
+    REMOVED: frozenset(),
 }
 """What a state may become; after an end, only what somebody asks for."""
 

@@ -8,7 +8,6 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,12 +16,14 @@ from federation.download import TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError
 from federation.identity import Identity
 from federation.link import Link
+from federation.names import is_experiment_name
 from federation.plan import CheckedPlan, load_plan, plan_from_json
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
 from federation.tensors import Tensors, chunks, measure
+from workspace.infos import EnvoyInfo, Event, ExperimentInfo, envoy_info, experiment_info
 from workspace.metrics import metric_rows
 
 if TYPE_CHECKING:
@@ -34,52 +35,6 @@ PATIENCE_SECONDS = 10.0
 # For what is worth waiting for: a director that is started again takes a while.
 RESTART_SECONDS = 60.0
 CALL_SECONDS = 30.0
-ENDED = ("finished", "failed", "stopped")
-
-
-@dataclass(frozen=True)
-class EnvoyInfo:
-    """An envoy that is online; ``samples`` by split, ``devices`` as name and model.
-
-    ``experiments`` are those that it works on, ``shard_package`` is name and version of what brings its shard descriptor.
-    """
-
-    name: str
-    dataset: str
-    classes: list[str]
-    samples: dict[str, int]
-    devices: list[dict[str, Any]]
-    version: str
-    experiments: list[str]
-    shard_package: str
-
-
-@dataclass(frozen=True)
-class ExperimentInfo:
-    """An experiment as it stands; times are Unix times, ``best_round`` is None while there is none."""
-
-    name: str
-    state: str
-    reason: str
-    round: int
-    rounds: int
-    created: float
-    ended: float
-    cohort: list[str]
-    submitted_by: str
-    best_round: int | None
-    best_score: float | None
-    exchanged_sha256: str
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened in an experiment; ids count from 1 without gaps."""
-
-    id: int
-    time: float
-    kind: str
-    body: Mapping[str, Any]
 
 
 class Federation:
@@ -124,14 +79,14 @@ class Federation:
     def envoys(self) -> list[EnvoyInfo]:
         """Return the envoys that are online, by name."""
         listed = self.call(lambda stub: stub.ListEnvoys(pb.Empty(), timeout=CALL_SECONDS))
-        return [_envoy(e) for e in listed.envoys]
+        return [envoy_info(e) for e in listed.envoys]
 
     def experiments(self, patience: float = PATIENCE_SECONDS) -> list[ExperimentInfo]:
         """Return all experiments, oldest first; ``patience`` is for a director that is away, in seconds."""
         listed = self.call(lambda stub: stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS), patience)
         if listed.paused:
             logger.warning("the director takes nothing in for now: %s", listed.paused)
-        return [_experiment(e) for e in listed.experiments]
+        return [experiment_info(e) for e in listed.experiments]
 
     def experiment(self, name: str, patience: float = PATIENCE_SECONDS) -> Experiment:
         """Return an experiment by name, one of yesterday too; ``patience`` is for a director that is away.
@@ -167,9 +122,7 @@ class Federation:
         from workspace.initial_exchange import initial_exchange
 
         checked = plan if isinstance(plan, CheckedPlan) else load_plan(plan, overrides)
-        exchange = initial_exchange(
-            checked, self.checkpoints, lambda earlier, which: Experiment(self, earlier).tensors(which)
-        )
+        exchange = initial_exchange(checked, self.checkpoints, self._earlier)
         sha256, size = measure(exchange.tensors)
         submission = pb.Submission(
             name=name or checked.name,
@@ -189,6 +142,12 @@ class Federation:
 
         made = self.call(lambda stub: stub.Submit(upload(), timeout=TRANSFER_SECONDS), RESTART_SECONDS)
         return Experiment(self, made.name)
+
+    def _earlier(self, experiment: str, which: str) -> Tensors:
+        try:
+            return Experiment(self, experiment).tensors(which)
+        except InputError as error:
+            raise InputError(f"federation.settings.start_from: {error}") from error
 
     def call(self, function: Callable[[rpc.DirectorStub], T], patience: float = PATIENCE_SECONDS) -> T:
         """Make a call, again while the director is away for a moment."""
@@ -211,6 +170,9 @@ class Experiment:
         for info in self._federation.experiments(patience):
             if info.name == self.name:
                 return info
+        if is_experiment_name(self.name):
+            # The director's answer says more of one that was removed.
+            next(self.events(), None)
         raise InputError(
             f"no experiment {self.name!r} at {self._federation.address}; `fed list` names those that are"
         )
@@ -262,7 +224,7 @@ class Experiment:
         stopped = self._federation.call(
             lambda stub: stub.Stop(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS)
         )
-        return _experiment(stopped)
+        return experiment_info(stopped)
 
     def resume(self, settings: Mapping[str, Any] | None = None, accept_code: bool = False) -> ExperimentInfo:
         """Queue the experiment again if it failed or was stopped; if it runs, let all of its envoys take part again.
@@ -278,7 +240,7 @@ class Experiment:
             settings={key: json.dumps(value) for key, value in (settings or {}).items()},
             accept_code=accept_code,
         )
-        return _experiment(
+        return experiment_info(
             self._federation.call(
                 lambda stub: stub.Resume(request, metadata=self._metadata, timeout=CALL_SECONDS)
             )
@@ -287,11 +249,18 @@ class Experiment:
     def exclude(self, envoy: str) -> ExperimentInfo:
         """Let the experiment go on without an envoy, until it is resumed."""
         request = pb.ExcludeRequest(envoy=envoy)
-        return _experiment(
+        return experiment_info(
             self._federation.call(
                 lambda stub: stub.Exclude(request, metadata=self._metadata, timeout=CALL_SECONDS)
             )
         )
+
+    def remove(self) -> ExperimentInfo:
+        """Remove the experiment, which has ended, with its models and events; its name stays taken."""
+        removed = self._federation.call(
+            lambda stub: stub.Remove(pb.Empty(), metadata=self._metadata, timeout=CALL_SECONDS)
+        )
+        return experiment_info(removed)
 
     def tensors(self, which: str = "best") -> Tensors:
         """Return the exchanged tensors of the best or the last model."""
@@ -324,35 +293,3 @@ class Experiment:
             return download(stub, pb.ModelRequest(kept=which), self._metadata)
 
         return self._federation.call(receive)
-
-
-def _envoy(envoy: pb.Envoy) -> EnvoyInfo:
-    said = envoy.announcement
-    return EnvoyInfo(
-        name=envoy.name,
-        dataset=said.dataset,
-        classes=list(said.classes),
-        samples=dict(said.samples),
-        devices=[{"name": d.name, "model": d.model, "memory": d.memory} for d in said.devices],
-        version=said.version,
-        experiments=list(envoy.experiments),
-        shard_package=f"{said.shard_package.name} {said.shard_package.version}".strip(),
-    )
-
-
-def _experiment(experiment: pb.Experiment) -> ExperimentInfo:
-    has_best = experiment.best_round >= 0
-    return ExperimentInfo(
-        name=experiment.name,
-        state=experiment.state,
-        reason=experiment.reason,
-        round=experiment.round,
-        rounds=experiment.rounds,
-        created=experiment.created,
-        ended=experiment.ended,
-        cohort=list(experiment.cohort),
-        submitted_by=experiment.submitted_by,
-        best_round=experiment.best_round if has_best else None,
-        best_score=experiment.best_score if has_best else None,
-        exchanged_sha256=experiment.exchanged_sha256,
-    )

@@ -1,4 +1,4 @@
-"""An experiment on a page: what the rules of who takes part, of time and of failures make of it, told one thing after another."""
+"""An experiment on a page: what the rules of who takes part, of time and of failures make of it, one thing after another."""
 
 from __future__ import annotations
 

@@ -31,12 +31,14 @@ VALIDATE, TRAIN, TUNED = "aggregated_model_validation", "train", "locally_tuned_
 class Director:
     """One life of a director over a state folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, retention_days: float | None = None) -> None:
         self.now = 0.0
         self.journal = Journal(folder / "journal.sqlite")
         self.blobs = BlobStore(folder / "blobs")
         self.uploads = Uploads(folder / "uploads", self.blobs)
-        self.experiments = Experiments(self.journal, self.blobs, self.uploads, 1 << 20, lambda: self.now)
+        self.experiments = Experiments(
+            self.journal, self.blobs, self.uploads, 1 << 20, lambda: self.now, retention_days
+        )
         self.connections: dict[str, OnlineEnvoy] = {}
 
     def submit(
@@ -138,9 +140,9 @@ class Director:
 
 
 @contextmanager
-def director(folder: Path) -> Iterator[Director]:
+def director(folder: Path, retention_days: float | None = None) -> Iterator[Director]:
     """Live a life that ends without a goodbye: nothing is written at its end."""
-    alive = Director(folder)
+    alive = Director(folder, retention_days)
     try:
         yield alive
     finally:

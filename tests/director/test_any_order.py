@@ -520,6 +520,4 @@ def test_whatever_happens_in_any_order_is_what_the_model_says() -> None:
 
 @pytest.mark.sweep
 def test_whatever_happens_in_any_order_is_what_the_model_says_for_long() -> None:
-    run_state_machine_as_test(
-        Machine, settings=settings(**COMMON, max_examples=3000, stateful_step_count=60)
-    )
+    run_state_machine_as_test(Machine, settings=settings(**COMMON, max_examples=3000, stateful_step_count=60))

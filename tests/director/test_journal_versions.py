@@ -135,6 +135,9 @@ def test_states_follow_each_other_by_the_table(tmp_path: Path, before: str, afte
         ("running", "stopped"),
         ("failed", "queued"),
         ("stopped", "queued"),
+        ("finished", "removed"),
+        ("failed", "removed"),
+        ("stopped", "removed"),
     }
     if legal:
         journal.update_experiment("first", state=after)

@@ -23,6 +23,7 @@ from workspace.commands.common import (
 
 if TYPE_CHECKING:
     from workspace.client import Federation
+    from workspace.infos import ExperimentInfo
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -97,7 +98,7 @@ def list_experiments(federation: Federation, as_json: bool) -> None:
             e.name,
             e.state,
             f"{e.round}/{e.rounds}",
-            "-" if e.best_score is None else f"{e.best_score:.4f} (round {e.best_round})",
+            _best(e),
             ", ".join(e.cohort) or "-",
             e.reason or "-",
         ]
@@ -190,6 +191,16 @@ def exclude(federation: Federation, experiment: str, envoy: str, as_json: bool) 
     click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: goes on without {envoy}")
 
 
+@click.command("rm")
+@click.argument("experiment")
+@json_option
+@connected
+def remove(federation: Federation, experiment: str, as_json: bool) -> None:
+    """Remove an experiment that has ended, with its models and events; its name stays taken."""
+    info = federation.experiment(experiment).remove()
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: {info.state}")
+
+
 @click.command()
 @click.argument("experiment")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
@@ -218,6 +229,12 @@ def logs(federation: Federation, experiment: str, envoy: str | None, follow: boo
         if envoy is not None and event.body.get("envoy") != envoy:
             continue
         click.echo(json.dumps(asdict(event)) if as_json else "\n".join(event_lines(event)))
+
+
+def _best(info: ExperimentInfo) -> str:
+    """Say which round was best, and whether its model is there no more."""
+    best = [] if info.best_score is None else [f"{info.best_score:.4f} (round {info.best_round})"]
+    return ", ".join([*best, "models pruned"] if info.pruned else best) or "-"
 
 
 def _setting(assignment: str) -> tuple[str, Any]:

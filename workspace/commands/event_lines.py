@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
-from workspace.client import Event
+from workspace.infos import Event
 
 
 def event_lines(event: Event) -> Iterator[str]:

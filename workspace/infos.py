@@ -1,0 +1,95 @@
+"""What a director says of envoys, experiments and events, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from federation.protocol import federation_pb2 as pb
+
+ENDED = ("finished", "failed", "stopped")
+
+
+@dataclass(frozen=True)
+class EnvoyInfo:
+    """An envoy that is online; ``samples`` by split, ``devices`` as name and model.
+
+    ``experiments`` are those that it works on, ``shard_package`` is name and version of what brings its shard descriptor.
+    """
+
+    name: str
+    dataset: str
+    classes: list[str]
+    samples: dict[str, int]
+    devices: list[dict[str, Any]]
+    version: str
+    experiments: list[str]
+    shard_package: str
+
+
+@dataclass(frozen=True)
+class ExperimentInfo:
+    """An experiment as it stands; times are Unix times, ``best_round`` is None while there is none.
+
+    ``pruned`` says that its models are not kept any more; its events, and so its metrics, are.
+    """
+
+    name: str
+    state: str
+    reason: str
+    round: int
+    rounds: int
+    created: float
+    ended: float
+    cohort: list[str]
+    submitted_by: str
+    best_round: int | None
+    best_score: float | None
+    exchanged_sha256: str
+    pruned: bool = False
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened in an experiment; ids count from 1 without gaps."""
+
+    id: int
+    time: float
+    kind: str
+    body: Mapping[str, Any]
+
+
+def envoy_info(envoy: pb.Envoy) -> EnvoyInfo:
+    """Return what a director says of an envoy."""
+    said = envoy.announcement
+    return EnvoyInfo(
+        name=envoy.name,
+        dataset=said.dataset,
+        classes=list(said.classes),
+        samples=dict(said.samples),
+        devices=[{"name": d.name, "model": d.model, "memory": d.memory} for d in said.devices],
+        version=said.version,
+        experiments=list(envoy.experiments),
+        shard_package=f"{said.shard_package.name} {said.shard_package.version}".strip(),
+    )
+
+
+def experiment_info(experiment: pb.Experiment) -> ExperimentInfo:
+    """Return what a director says of an experiment."""
+    has_best = experiment.best_round >= 0
+    return ExperimentInfo(
+        name=experiment.name,
+        state=experiment.state,
+        reason=experiment.reason,
+        round=experiment.round,
+        rounds=experiment.rounds,
+        created=experiment.created,
+        ended=experiment.ended,
+        cohort=list(experiment.cohort),
+        submitted_by=experiment.submitted_by,
+        best_round=experiment.best_round if has_best else None,
+        best_score=experiment.best_score if has_best else None,
+        exchanged_sha256=experiment.exchanged_sha256,
+        pruned=experiment.state in ENDED and not experiment.exchanged_sha256,
+    )
