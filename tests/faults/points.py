@@ -102,7 +102,9 @@ def _wrapped(
 def _error(point: Point) -> Exception:
     if point.kind == "commit":
         full = point.what == "ENOSPC"
-        return sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
+        error = sqlite3.OperationalError("database or disk is full" if full else "disk I/O error")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL if full else sqlite3.SQLITE_IOERR_FSYNC
+        return error
     number = getattr(errno, point.what)
     return OSError(number, os.strerror(number))
 
@@ -110,20 +112,32 @@ def _error(point: Point) -> Exception:
 def _at_commits(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
     commit = wrap(lambda do: do())
 
-    class Connection(sqlite3.Connection):
-        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
-            if sql.strip().upper() != "COMMIT":
-                return super().execute(sql, *arguments)
-            cursor: sqlite3.Cursor = commit(lambda: sqlite3.Connection.execute(self, sql))
-            return cursor
+    def counting(kind: Any) -> Any:
+        class Cursor(kind):  # type: ignore[misc]
+            def execute(self, sql: str, *arguments: Any) -> Any:
+                if sql.strip().upper() != "COMMIT":
+                    return super().execute(sql, *arguments)
+                return commit(lambda: kind.execute(self, sql))
 
-        def commit(self) -> None:
-            commit(lambda: sqlite3.Connection.commit(self))
+        return Cursor
 
     connect = sqlite3.connect
-    sqlite3.connect = lambda *arguments, **keywords: connect(  # type: ignore[assignment]
-        *arguments, **({"factory": Connection} | keywords)
-    )
+
+    def connected(*arguments: Any, factory: Any = _ByCursor, **keywords: Any) -> Any:
+        class Connection(factory):  # type: ignore[misc]
+            def cursor(self, kind: Any = sqlite3.Cursor) -> Any:
+                return super().cursor(counting(kind))
+
+        return connect(*arguments, factory=Connection, **keywords)
+
+    sqlite3.connect = connected
+
+
+class _ByCursor(sqlite3.Connection):
+    """Executes by a cursor of its own, as one may that says nothing else."""
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        return self.cursor().execute(sql, *arguments)
 
 
 def _at_messages(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

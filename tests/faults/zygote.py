@@ -152,7 +152,7 @@ def quick_keepalive(milliseconds: int) -> None:
     """Notice sooner that nobody is at the other end, so that a test need not wait for it."""
     from federation import link
 
-    times = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms")
+    times = ("grpc.keepalive_time_ms", "grpc.keepalive_timeout_ms", "grpc.http2.ping_timeout_ms")
     link.OPTIONS[:] = [(key, milliseconds if key in times else value) for key, value in link.OPTIONS]
 
 
