@@ -45,7 +45,13 @@ PLAN: dict[str, Any] = {
         }
     },
     "federation": {
-        "settings": {"envoys": 2, "dataset": "colours", "classes": list(CLASSES), "seed": 7, "torch_threads": 1}
+        "settings": {
+            "envoys": 2,
+            "dataset": "colours",
+            "classes": list(CLASSES),
+            "seed": 7,
+            "torch_threads": 1,
+        }
     },
 }
 
@@ -284,7 +290,9 @@ class _Run:
 
     def _check_ends(self) -> None:
         """Hold the exit codes to what was done: nobody ends otherwise than when told to, or by the point."""
-        told = {-getattr(signal, self._point.what)} if self._point and self._point.what == "SIGKILL" else set()
+        told = (
+            {-getattr(signal, self._point.what)} if self._point and self._point.what == "SIGKILL" else set()
+        )
         for name, service in self._services.items():
             # Who is told to end before it can take note is ended by the system.
             codes = {*service.ends} - {0, -signal.SIGTERM} - (told if name == self._who else set())

@@ -152,14 +152,21 @@ def _at_messages(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> No
         setattr(Channel, calls, _with_counted(getattr(Channel, calls), 2, counted))
 
 
-def _with_counted(function: Callable[..., Any], first: int, counted: Callable[..., Any]) -> Callable[..., Any]:
+def _with_counted(
+    function: Callable[..., Any], first: int, counted: Callable[..., Any]
+) -> Callable[..., Any]:
     """Count what passes both codecs of a call, which follow so many other arguments."""
 
     @functools.wraps(function)
     def wrapped(*arguments: Any, **keywords: Any) -> Any:
         head, codecs, rest = arguments[:first], arguments[first : first + 2], arguments[first + 2 :]
         codecs = tuple(counted(codec) for codec in codecs)
-        for name in ("request_serializer", "request_deserializer", "response_serializer", "response_deserializer"):
+        for name in (
+            "request_serializer",
+            "request_deserializer",
+            "response_serializer",
+            "response_deserializer",
+        ):
             if name in keywords:
                 keywords[name] = counted(keywords[name])
         return function(*head, *codecs, *rest, **keywords)

@@ -41,7 +41,9 @@ def serve(path: Path) -> None:
                     children.pop(request["reap"])
                     answer: Any = os.waitstatus_to_exitcode(os.waitpid(request["reap"], 0)[1])
                 elif "alive" in request:
-                    answer = [pid for pid, run in children.items() if run == request["alive"] and is_alive(pid)]
+                    answer = [
+                        pid for pid, run in children.items() if run == request["alive"] and is_alive(pid)
+                    ]
                 else:
                     answer = os.fork()
                     if answer == 0:
