@@ -32,7 +32,7 @@ OPTIONS = [
     # A dead director is noticed within half a minute even where no packet is refused.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    # gRPC 1.65 waits for the answer to a ping as long as this says, a minute where it is left out, whatever keepalive's timeout.
+    # For so long gRPC 1.65 waits for the answer to a ping, whatever keepalive's timeout says; a minute where it is left out.
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),

@@ -1,4 +1,4 @@
-"""One zygote for each file of these tests."""
+"""One zygote for all of these tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.faults.federation import Tiny, tiny_federation
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
     """A zygote, and a federation whose undisturbed end is known."""
     with tiny_federation(tmp_path_factory.mktemp("faults")) as running:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from director.journal import Journal
 from federation.plan import load_plan
 from tests.checkout import ROOT
 from tests.deployment import write_yaml
+from tests.faults.checks import check_state
 from tests.faults.points import Point
 from tests.faults.processes import Forked, ask, state_of, until
 from tests.image_data import CLASSES, make_image_folder, shard_entry
@@ -31,7 +29,6 @@ DEADLINE = 60.0
 FROZEN_SECONDS = 1.0
 AT_ONCE = 3
 ENVOYS = ("north", "south")
-ONCE = ("result", "round_started", "round_closed", "started", "finished")
 PLAN: dict[str, Any] = {
     "aggregator": {"settings": {"rounds_to_train": 2}},
     "task_runner": {
@@ -248,7 +245,7 @@ class _Run:
         assert not self._alive(), "a process is left"
         self._check_ends()
         assert not self._gave_up, f"not at its end after {DEADLINE} s"
-        _check_state(self._folder)
+        check_state(self._folder)
         return Outcome(info.exchanged_sha256, self._reached.exists())
 
     def give_up(self) -> None:
@@ -310,30 +307,6 @@ class _Run:
         held = until(lambda: self._gave_up or condition(), DEADLINE)
         assert held, f"waited {DEADLINE} s until {what}"
         assert not self._gave_up, f"not at its end after {DEADLINE} s"
-
-
-def _check_state(folder: Path) -> None:
-    """Hold what is on disk to what must be there when all has ended."""
-    state = folder / "state"
-    with closing(sqlite3.connect(state / "journal.sqlite")) as connection:
-        rows = connection.execute("SELECT id, kind, body FROM events ORDER BY id").fetchall()
-    assert [row[0] for row in rows] == list(range(1, len(rows) + 1)), "events with a gap or double"
-    told = [(kind, json.loads(body)) for _, kind, body in rows]
-    once = [
-        (kind, *(body.get(key) for key in ("round", "task", "envoy", "attempt")))
-        for kind, body in told
-        if kind in ONCE
-    ]
-    assert len(once) == len(set(once)), f"told twice: {once}"
-    assert not {"envoy_failed", "failed", "stopped"} & {kind for kind, _ in told}, told
-    assert told[-1][0] == "finished", told[-1]
-    unfinished = [str(path) for pattern in ("*.part", "*.partial") for path in folder.rglob(pattern)]
-    assert not unfinished, unfinished
-    journal = Journal(state / "journal.sqlite")
-    with closing(journal):
-        named = journal.named_blobs()
-    there = {path.name for path in (state / "blobs").iterdir() if path.is_file()}
-    assert there == named, f"blobs that nothing names: {there - named}, or that are missing: {named - there}"
 
 
 def _free_port() -> int:

@@ -18,19 +18,19 @@ def test_a_director_that_is_told_to_stop_or_frozen(tiny: Tiny, what: str, number
     assert tiny.run("director", Point("message", number, "after", what)).reached
 
 
-@pytest.mark.parametrize("number", [2, 9, 20])
+@pytest.mark.parametrize("number", [2, 20])
 @pytest.mark.parametrize("what", ["SIGTERM", "SIGSTOP"])
 def test_a_worker_that_is_told_to_stop_or_frozen(tiny: Tiny, what: str, number: int) -> None:
     assert tiny.run("north-worker", Point("message", number, "after", what)).reached
 
 
-@pytest.mark.parametrize("number", [1, 2, 3])
+@pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("what", ["SIGTERM", "SIGSTOP"])
 def test_an_agent_that_is_told_to_stop_or_frozen(tiny: Tiny, what: str, number: int) -> None:
     assert tiny.run("north", Point("message", number, "after", what)).reached
 
 
-@pytest.mark.parametrize("sent", [1_000, 5_000, 10_000, 15_000])
+@pytest.mark.parametrize("sent", [1_000, 8_000, 15_000])
 def test_a_connection_that_is_cut(tiny: Tiny, sent: int) -> None:
     proxies: list[CuttingProxy] = []
 
@@ -42,7 +42,7 @@ def test_a_connection_that_is_cut(tiny: Tiny, sent: int) -> None:
     assert proxies[0].made
 
 
-@pytest.mark.parametrize("sent", [1_000, 8_000, 15_000])
+@pytest.mark.parametrize("sent", [1_000, 15_000])
 def test_a_connection_that_goes_silent(tiny: Tiny, sent: int) -> None:
     proxies: list[SwallowingProxy] = []
 

@@ -1,11 +1,13 @@
-"""A process that has imported director, envoy and learning code, and forks what a test asks for: ``python -m tests.faults.zygote``.
+"""A process that has imported director, envoy and learning code, and forks what a test asks for.
 
-It has one thread and opens no channel and no server, so that its children begin with a gRPC of their own.
+Started by ``python -m tests.faults.zygote SOCKET``. It has one thread and opens no channel and no server, so that its children
+begin with a gRPC of their own.
 """
 
 from __future__ import annotations
 
 import gc
+import importlib
 import json
 import os
 import signal
@@ -19,6 +21,15 @@ from typing import Any
 from tests.faults import points, processes
 from tests.faults.points import Point
 
+IMPORTED = (
+    "director.server",
+    "envoy.agent",
+    "envoy.cli",
+    "envoy.worker",
+    "federation.engine.build",
+    "workspace.experiments.image_classification.recipe",
+    "workspace.initial_exchange",
+)
 CHUNK = 4 << 10  # so that a tiny model is several
 
 
@@ -65,14 +76,10 @@ def import_everything() -> None:
     """Import what the children run, and let their chunks be small."""
     import torch
 
-    import director.server
-    import envoy.agent
-    import envoy.cli
+    for name in IMPORTED:
+        importlib.import_module(name)
+
     import envoy.run
-    import envoy.worker
-    import federation.engine.build
-    import workspace.experiments.image_classification.recipe
-    import workspace.initial_exchange
     from director.blobs import BlobStore
     from federation.link import Backoff
     from federation.templates import known_templates
