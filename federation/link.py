@@ -71,7 +71,7 @@ def open_channel(address: str, identity: Identity, certificates: Path | None) ->
 
 
 class _Unregistered(grpc.Channel):  # type: ignore[misc]
-    """A channel whose calls gRPC does not register: its 1.65 would end the process where another thread has closed the channel."""
+    """A channel whose calls gRPC does not register: on one that is closed, its 1.65 would end the process."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
