@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -32,6 +32,8 @@ OPTIONS = [
     # A dead director is noticed within half a minute even where no packet is refused.
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
+    # For so long gRPC 1.65 waits for the answer to a ping, whatever keepalive's timeout says; a minute where it is left out.
+    ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.max_receive_message_length", 64 << 20),
@@ -66,6 +68,42 @@ def open_channel(address: str, identity: Identity, certificates: Path | None) ->
     if certificates is None:
         return insecure_channel(address, identity, OPTIONS)
     return Credentials(certificates, identity.name).channel(address, OPTIONS)
+
+
+class _Unregistered(grpc.Channel):  # type: ignore[misc]
+    """A channel whose calls gRPC does not register: on one that is closed, its 1.65 would end the process."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def unary_unary(self, method: str, *codecs: Any, _registered_method: bool = False, **others: Any) -> Any:
+        return self._channel.unary_unary(method, *codecs, **others)
+
+    def unary_stream(self, method: str, *codecs: Any, _registered_method: bool = False, **others: Any) -> Any:
+        return self._channel.unary_stream(method, *codecs, **others)
+
+    def stream_unary(self, method: str, *codecs: Any, _registered_method: bool = False, **others: Any) -> Any:
+        return self._channel.stream_unary(method, *codecs, **others)
+
+    def stream_stream(
+        self, method: str, *codecs: Any, _registered_method: bool = False, **others: Any
+    ) -> Any:
+        return self._channel.stream_stream(method, *codecs, **others)
+
+    def subscribe(self, callback: Any, try_to_connect: bool = False) -> None:
+        self._channel.subscribe(callback, try_to_connect)
+
+    def unsubscribe(self, callback: Any) -> None:
+        self._channel.unsubscribe(callback)
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> grpc.Channel:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Backoff:
@@ -223,7 +261,7 @@ class Link:
 
     def _opened(self) -> grpc.Channel:
         try:
-            return self._open()
+            return _Unregistered(self._open())
         except InputError as error:
             raise Unreachable(str(error)) from error
 

@@ -161,3 +161,15 @@ def test_every_link_to_a_file_leads_there(file: Path) -> None:
         r"`((?:federation|director|envoy|workspace|shard_descriptors|tests)/[\w/.]+\.\w+)`", text
     ):
         assert (ROOT / name).exists(), name
+
+
+def test_every_test_that_the_page_of_faults_names_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page("reliability.md"))
+    assert len(named) > 40
+    for file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(), f"{file}::{test}"
+    rows = [
+        line for line in page("reliability.md").splitlines() if line.startswith("| ") and "---" not in line
+    ]
+    untested = [row for row in rows if "`tests/" not in row and not row.endswith("| Test |")]
+    assert untested == []

@@ -19,6 +19,7 @@ from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.identity import Credentials, Identity
 from federation.link import Link
 from federation.protocol import federation_pb2 as pb
+from federation.protocol import federation_pb2_grpc as rpc
 from tests.federation.fake_director import FakeDirector, black_hole, free_address, serving
 
 NORTH = Identity("north", "envoy")
@@ -348,3 +349,14 @@ def test_certificates_are_read_anew_and_may_be_missing_for_a_moment(
         certificate.unlink()
         with pytest.raises(InputError, match=r"north\.crt"):
             Link(address, NORTH, folder)
+
+
+def test_a_call_on_a_channel_that_another_thread_has_closed_ends_and_takes_no_process_along() -> None:
+    with serving(FakeDirector()) as address, Link(address, NORTH, None) as link:
+
+        def start(stub: rpc.DirectorStub) -> Iterator[pb.Order]:
+            link.close()
+            orders: Iterator[pb.Order] = stub.Connect(pb.Announcement())
+            return orders
+
+        assert list(link.stream(start, endless=True)) == []
