@@ -1,4 +1,4 @@
-"""Whether a disk has room: what a full one keeps from being done is done when it has, and is nobody's failure."""
+"""Whether a disk takes what is written: what a full or failing one keeps from being done is nobody's failure, and done later."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 from tempfile import TemporaryFile
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 PROBE_BYTES = 1 << 20
 
 
 def what_is_full(error: BaseException | None) -> OSError | None:
-    """Return what says that a disk takes nothing, of an error and of those that it came from; None if none does."""
+    """Return what says that a disk takes nothing now, of an error and of those that it came from; None if none does."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in FULL:
             return error

@@ -8,6 +8,7 @@ that a result was taken, or why it has failed; the agent lives on to tell the di
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import logging
 import os
@@ -96,7 +97,8 @@ def _failure_of(error: Exception) -> dict[str, Any]:
     """Describe an error as the fields of the message that tells the director of it."""
     told = traceback.format_exc()
     if (full := what_is_full(error)) is not None:
-        return {"reason": f"its disk is full ({full.strerror})", "traceback": told, "passing": True}
+        what = "fails" if full.errno == errno.EIO else "is full"
+        return {"reason": f"its disk {what} ({full.strerror})", "traceback": told, "passing": True}
     reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
     return {"reason": reason.splitlines()[0] if reason else type(error).__name__, "traceback": told}
 

@@ -60,9 +60,9 @@ def test_a_director_whose_disk_fails_now_and_then(tiny: Tiny, kind: str, what: s
     assert tiny.until_none_is_left("director", kind, what=what, every=9) >= 1
 
 
-@pytest.mark.parametrize("kind", ["fsync", "rename"])
-def test_a_site_whose_disk_is_full(tiny: Tiny, kind: str) -> None:
-    assert tiny.until_none_is_left("north-worker", kind, what="ENOSPC") >= 1
+@pytest.mark.parametrize(("kind", "what"), [("fsync", "ENOSPC"), ("fsync", "EIO"), ("rename", "ENOSPC")])
+def test_a_site_whose_disk_is_full(tiny: Tiny, kind: str, what: str) -> None:
+    assert tiny.until_none_is_left("north-worker", kind, what=what) >= 1
 
 
 @pytest.mark.sweep

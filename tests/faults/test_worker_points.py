@@ -6,7 +6,8 @@ import pytest
 
 from tests.faults.federation import Tiny
 
-FILES = ("fsync", "rename", "unlink", "create")
+# In a run of two rounds it removes nothing.
+FILES = ("fsync", "rename", "create")
 
 
 @pytest.mark.parametrize("kind", ["fsync", "rename"])
