@@ -1,4 +1,4 @@
-"""Whether a disk takes what is written: what a full or failing one keeps from being done is nobody's failure, and done later."""
+"""Whether a disk takes what is written: what a full or failing one keeps from being done is no failure, and done later."""
 
 from __future__ import annotations
 
