@@ -206,11 +206,7 @@ class Experiments:
 
     def remove(self, name: str, by: str) -> ExperimentRow:
         """Remove an experiment that has ended; raises as `Retention.remove` does, and if there is none of that name."""
-        if (aggregator := self.live(name)) is not None:
-            with aggregator.lock:
-                pass  # One that is just ending tells everybody first.
-        self._retention.remove(name, by)
-        return self._known(name)
+        return self._retention.remove(name, self.live(name), by)
 
     def exclude(self, name: str, envoy: str, by: str) -> ExperimentRow:
         """Let an experiment that runs go on without an envoy; raises as `director.changes.exclude` does."""
@@ -329,7 +325,6 @@ class Experiments:
     def _gone(self, name: str, members: Sequence[str]) -> None:
         with self._lock:
             self._envoys.order_forget(members, name)
-        self.notify()
 
     def _known(self, name: str) -> ExperimentRow:
         row = self._journal.experiment(name)

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from director.blobs import BlobStore
 from director.journal import Journal
@@ -17,6 +18,7 @@ from director.record import discard_unreferenced
 from director.rows import ExperimentRow
 from director.states import ENDED, REMOVED
 from director.uploads import Uploads
+from federation.engine.aggregator import Aggregator
 from federation.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -64,18 +66,28 @@ class Retention:
             self._next = self._clock() + DAY_SECONDS
         return self._next - self._clock()
 
-    def remove(self, name: str, by: str) -> None:
+    def remove(self, name: str, live: Aggregator | None, by: str) -> ExperimentRow:
         """Remove an experiment that has ended; one that was removed before stays so.
+
+        Parameters
+        ----------
+        name
+            The experiment's.
+        live
+            Its aggregator, if it runs or is just ending.
+        by
+            Who asks for it.
 
         Raises
         ------
         InputError
             If it has not ended.
         """
-        with self._journal.transaction():
+        # What is just ending tells everybody first: its envoys by the rows that go here.
+        with nullcontext() if live is None else live.lock, self._journal.transaction():
             row = self._row(name)
             if row.state == REMOVED:
-                return
+                return row
             if row.state not in ENDED:
                 raise InputError(
                     f"experiment {name} is {row.state}; end it with `fed stop {name}` to remove it"
@@ -87,6 +99,7 @@ class Retention:
             self._journal.add_event(name, REMOVED, {"by": by})
         logger.info("experiment %s: removed by %s", name, by)
         self._done_with(name, members, blobs)
+        return self._row(name)
 
     def _prune(self, name: str) -> None:
         by = f"this director's retention ({self._days:g} days)"
