@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0
-        "4cb3f5f090e484330ebae9a2d6c5ef44c1845a4d9152dfd6e9da8262d5ea17b8",
+        "15ffec9fe9fba73298cd53d166e617a8625d65970acae6ad469251e793310c99",
     ),
 )
 

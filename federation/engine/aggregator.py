@@ -77,7 +77,7 @@ class Aggregator(Rounds):
         with self.lock:
             if round_number != self.round_number:
                 raise StaleRound(f"round {round_number} is not open; round {self.round_number} is")
-            return {name: self._model_tensor(name, round_number) for name in self.expected}
+            return self.tensor_db.model(self.uuid, round_number, self.expected)
 
     def counted_of(self, collaborator_name: str) -> int | None:
         """Return the last round in which a collaborator counted; None if it did in none."""

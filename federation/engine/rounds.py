@@ -140,7 +140,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.expected = specs_of(initial_tensor_dict)
         self.model_bytes = sum(value.nbytes for value in initial_tensor_dict.values())
         self.tensor_db = TensorDB()
-        self._cache_model(self.round_number, initial_tensor_dict)
+        self.tensor_db.cache_model(self.uuid, self.round_number, initial_tensor_dict)
 
         self.callbacks = openfl_callbacks.CallbackList(
             list(callbacks), tensor_db=self.tensor_db, origin="aggregator"
@@ -309,7 +309,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.participation.close()
         self.collaborator_tasks_results = {}
         self.tensor_db.clean_up(0)
-        self._cache_model(self.round_number, current)
+        self.tensor_db.cache_model(self.uuid, self.round_number, current)
         if last or failure:
             self._has_ended(failure or None)
         elif opens is not None:
@@ -324,19 +324,6 @@ initial_tensor_dict, rounds_to_train, callbacks
                 found = BestModel(self.round_number, values[self.best_metric])
                 best = found if found.beats(best, self.best_direction) else best
         return best
-
-    def _cache_model(self, round_number: int, tensors: Tensors) -> None:
-        self.tensor_db.cache_tensor(
-            {
-                TensorKey(name, self.uuid, round_number, False, ("model",)): value
-                for name, value in tensors.items()
-            }
-        )
-
-    def _model_tensor(self, name: str, round_number: int) -> Any:
-        return self.tensor_db.get_tensor_from_cache(
-            TensorKey(name, self.uuid, round_number, False, ("model",))
-        )
 
     def _time_to_quit(self) -> bool:
         return bool(self.finished or self.failure is not None or self.stopped)

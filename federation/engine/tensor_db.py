@@ -6,7 +6,7 @@ wav2vec2-base. Keys, tags and the calls stay OpenFL's, so that its callbacks and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,17 @@ class TensorDB(OpenFLTensorDB):
     def cache_tensor(self, tensor_key_dict: Mapping[Any, Array]) -> None:
         """Insert tensors; a key that is there is replaced."""
         self._tensors.update((TensorKey(*key), value) for key, value in tensor_key_dict.items())
+
+    def cache_model(self, origin: str, round_number: int, tensors: Mapping[str, Array]) -> None:
+        """Insert the model that a round starts from."""
+        keys = {name: TensorKey(name, origin, round_number, False, ("model",)) for name in tensors}
+        self._tensors.update((keys[name], value) for name, value in tensors.items())
+
+    def model(self, origin: str, round_number: int, names: Iterable[str]) -> dict[str, Array]:
+        """Return what `cache_model` has inserted."""
+        return {
+            name: self._tensors[TensorKey(name, origin, round_number, False, ("model",))] for name in names
+        }
 
     def get_tensor_from_cache(self, tensor_key: Any) -> Array | None:
         """Return a tensor, or None."""
