@@ -219,6 +219,9 @@ class Experiments:
 
         Raises an `InputError` if it has finished, has lost its models, or what is asked for cannot be changed.
         """
+        if (aggregator := self.live(name)) is not None:
+            with aggregator.lock:  # one that is just ending has ended then
+                pass
         row = self.experiment(name)
         check_resume(row, settings)
         if accept_code:

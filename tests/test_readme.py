@@ -135,6 +135,7 @@ def test_every_command_of_the_readme_does_what_it_says(reader: Reader) -> None:
     assert re.search(r"second +queued", said("fed list"))
     assert "second: stopped" in said("fed stop")
     assert "second: removed" in said("fed rm")
+    assert "trial: goes on without envoy_two" in said("fed exclude")
     assert "['envoy_one', 'envoy_two']" in said("import workspace")
     for model in ("models/first", "models/third", "runs/simulated/model"):
         assert (top / model / "model.safetensors").is_file(), model
