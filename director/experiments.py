@@ -7,12 +7,13 @@ round. So whoever tells an aggregator something (`attend`) does not hold it.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from director.attending import Attending
+from director.attending import RETRY_SECONDS, Attending
 from director.bell import Bell
 from director.blobs import BlobStore
 from director.changes import accept_shared_code, check_resume, exclude, queue_again
@@ -82,11 +83,8 @@ class Experiments:
             logger.warning(
                 "%d blobs that the journal does not name are set aside for a week, in blobs/aside", len(aside)
             )
-        running = journal.experiments("running")
-        uploads.keep(row.name for row in running)
-        for row in running:
-            if why := self._lives.go_on(row):
-                self._note_waiting(row, why)
+        uploads.keep(row.name for row in journal.experiments("running"))
+        self._go_on()
 
     # Envoys.
 
@@ -132,15 +130,23 @@ class Experiments:
     def attend(self) -> float:
         """Start what can be started, and tell all that runs who is there and who has been away for too long.
 
-        To be called whenever ``attention`` is set.
-
-        Returns
-        -------
-        float
-            Seconds after which it must be called again, though nothing happens.
+        To be called whenever ``attention`` is set; returns seconds after which it must be called again, though nothing happens.
         """
         self.schedule()
-        return min(self._attending.attend(), self._retention.attend())
+        asleep = RETRY_SECONDS if self._go_on() else math.inf
+        return min(asleep, self._attending.attend(), self._retention.attend())
+
+    def _go_on(self) -> bool:
+        """Go on with what ran when the director went down; say whether a fault of the machine keeps something from it."""
+        with self._lock:
+            asleep = [
+                row for row in self._journal.experiments("running") if self._lives.get(row.name) is None
+            ]
+            said = {row.name: self._lives.go_on(row) for row in asleep}
+            for row in asleep:
+                if said[row.name] or row.reason:
+                    self._note_waiting(row, said[row.name])
+        return any(said.values())
 
     # Experiments.
 

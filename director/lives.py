@@ -114,13 +114,13 @@ class Lives:
         logger.info("experiment %s: goes on with round %d", row.name, row.round)
         try:
             live = self._built(row, self._journal.members(row.name), is_open=True)
-            self._live[row.name] = live
             replay(row.name, live.aggregator, self._journal, self._blobs)
+            self._live[row.name] = live
             live.aggregator.go_on()
         except FAULTS as error:
             logger.exception("experiment %s cannot be gone on with now", row.name)
             self.forget(row.name)
-            return f"the director must be started again to go on with it: {error}"
+            return f"it cannot be gone on with now, and is tried again: {error}"
         except Exception as error:
             logger.exception("experiment %s cannot be gone on with", row.name)
             self.forget(row.name)
