@@ -6,19 +6,14 @@ prints the calls that led there, and a blob that runs them again.
 
 from __future__ import annotations
 
-import errno
-import json
 import shutil
 import sys
 import tempfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -31,22 +26,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from director.blobs import BlobStore
-from director.journal import Journal
 from federation.engine.aggregator import Aggregator
-from federation.engine.build import build_aggregator
 from federation.engine.members import ACTIVE, EXCLUDED, FAILED
-from federation.engine.results import ClosedRound, TaskOutput
+from federation.engine.results import TaskOutput
 from federation.errors import Refused
 from federation.plan import plan_from_json
-from federation.tensors import Tensors
-from tests.deployment import WORDS
 from tests.director.experiment_model import Model
+from tests.director.filling_disk import filling_disk
 from tests.director.in_process import MODEL, TRAIN, Director
-from workspace.simulation.cohorts import read_cohorts
+from tests.director.known_work import same_bits, samples, simulated, sum_of, sums, update
 
 NAMES = ("east", "north", "south", "west")
-TWINS = {"west": "east"}
 GRACE, LIMIT, SEED = 600.0, 1000.0, 7
 SETTLED = 15.0
 FITTING = {"fingerprint": "f" * 64}
@@ -63,7 +53,7 @@ class Machine(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp())
         self.stack = ExitStack()
         self.stack.callback(shutil.rmtree, self.folder)
-        self.disk = self.stack.enter_context(disk())
+        self.disk = self.stack.enter_context(filling_disk())
         self.alive = Director(self.folder)
         self.ordered: set[str] = set()
         self.asked: float | None = None  # since when the director has had something to wait with
@@ -256,10 +246,7 @@ class Machine(RuleBasedStateMachine):
         trained = [names for number, names in self.model.closed if number < self.model.rounds]
         row = self.alive.experiments.experiment("rows")
         expected = sum_of(trained[-1], len(trained) - 1) if trained else MODEL
-        found = self.alive.blobs.open(row.model)
-        assert {name: value.tobytes() for name, value in found.items()} == {
-            name: value.tobytes() for name, value in expected.items()
-        }
+        assert same_bits(self.alive.blobs.open(row.model), expected)
         assert set(self.alive.blobs.names()) == self.alive.journal.named_blobs()
 
     def teardown(self) -> None:
@@ -285,31 +272,13 @@ class Machine(RuleBasedStateMachine):
                     self.result(name, number, task)
         assert self.alive.experiments.experiment("rows").state == "finished", "it waits for ever"
         self.holds()
-        self.a_simulation_has_its_bits()
-
-    def a_simulation_has_its_bits(self) -> None:
-        """It follows the cohorts that the events tell, in other words: the output of `fed watch --json`."""
-        lines = [json.dumps({"kind": event.kind, "body": event.body}) for event in self.alive.events("rows")]
-        path = self.folder / "events.jsonl"
-        path.write_text("\n".join(lines))
-        planned = read_cohorts(path, self.model.standing, self.model.rounds)
         plan = plan_from_json(self.alive.journal.plan("rows"), "rows", "opaque")
-        record = Kept()
-        aggregator = build_aggregator(plan, list(self.model.standing), MODEL, record, planned=planned)
-        aggregator.go_on()
-        while not aggregator.finished:
-            number = aggregator.round_number
-            for name in sorted(aggregator.members, reverse=True):
-                for task in aggregator.get_tasks(name)[0] or []:
-                    output = TaskOutput(update(name, number) if task == TRAIN else {}, sums(name, number))
-                    aggregator.send_local_task_results(name, number, task, samples(name), output)
-            assert aggregator.failure is None
-            assert aggregator.finished or aggregator.round_number > number, "the simulation waits for ever"
-        row = self.alive.experiments.experiment("rows")
+        path = self.folder / "events.jsonl"
+        aggregator, record = simulated(path, self.alive.events("rows"), plan, self.model.standing)
         assert [(c.round_number, list(c.cohort)) for c in record.closed] == self.model.closed
         models = [closed.model for closed in record.closed if closed.model is not None]
-        found = self.alive.blobs.open(row.model)
-        assert {n: v.tobytes() for n, v in models[-1].items()} == {n: v.tobytes() for n, v in found.items()}
+        row = self.alive.experiments.experiment("rows")
+        assert same_bits(models[-1], self.alive.blobs.open(row.model))
         assert aggregator.best is not None
         assert (aggregator.best.round_number, aggregator.best.score) == (row.best_round, row.best_score)
 
@@ -431,86 +400,6 @@ class Machine(RuleBasedStateMachine):
         return row, journal.members("rows"), journal.opened("rows"), journal.results("rows")
 
 
-class Kept:
-    """The record of a simulation, as far as it is looked at."""
-
-    def __init__(self) -> None:
-        self.closed: list[ClosedRound] = []
-
-    def close_round(self, closed: ClosedRound) -> None:
-        self.closed.append(closed)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
-
-
-class Disk:
-    """Has no room for the last of so many writes; then it has again."""
-
-    def __init__(self) -> None:
-        self.left, self.fired, self.crash = 0, 0, False
-
-    def write(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            self.fired += 1
-            raise OSError(errno.ENOSPC, "no space left on device")
-
-
-@contextmanager
-def disk() -> Iterator[Disk]:
-    """Let transactions and blobs find no room when it is told."""
-    found, transaction, write = Disk(), Journal.transaction, BlobStore._write
-
-    @contextmanager
-    def commit(journal: Journal) -> Iterator[None]:
-        with transaction(journal):
-            before = journal._connection.total_changes
-            yield
-            if journal._depth == 1 and journal._connection.total_changes > before:
-                found.write()
-
-    def fill(blobs: BlobStore, *args: Any, **kwargs: Any) -> Any:
-        found.write()
-        return write(blobs, *args, **kwargs)
-
-    with mock.patch.object(Journal, "transaction", commit), mock.patch.object(BlobStore, "_write", fill):
-        yield found
-
-
-def update(name: str, number: int) -> Tensors:
-    """What an envoy trains in a round: always the same; twins train the same."""
-    random = np.random.default_rng([zlib.crc32(TWINS.get(name, name).encode()), number])
-    return {key: random.normal(size=value.shape).astype(np.float32) for key, value in MODEL.items()}
-
-
-def samples(name: str) -> int:
-    return 10 * len(name)
-
-
-def sums(name: str, number: int) -> Tensors:
-    """How many of an envoy's samples are right, in a round."""
-    right = zlib.crc32(f"{name} {number}".encode()) % samples(name)
-    confusion = np.zeros((len(WORDS), len(WORDS)), np.int64)
-    confusion[0, :2] = right, samples(name) - right
-    return {
-        "confusion": confusion,
-        "loss_sum": np.asarray(float(samples(name))),
-        "samples": np.asarray(samples(name), np.int64),
-    }
-
-
-def sum_of(names: list[str], number: int) -> Tensors:
-    """The average of what some envoys have trained in a round, weighted by their samples, in the order of their names."""
-    total = sum(map(samples, names))
-    weights = [samples(name) / total for name in names]
-    updates = [update(name, number) for name in names]
-    return {
-        key: sum(u[key] * weight for u, weight in zip(updates, weights, strict=True)) / sum(weights)
-        for key in MODEL
-    }
-
-
 COMMON = {"deadline": None, "print_blob": True, "suppress_health_check": list(HealthCheck)}
 
 
@@ -522,6 +411,4 @@ def test_whatever_happens_in_any_order_is_what_the_model_says() -> None:
 
 @pytest.mark.sweep
 def test_whatever_happens_in_any_order_is_what_the_model_says_for_long() -> None:
-    run_state_machine_as_test(
-        Machine, settings=settings(**COMMON, max_examples=3000, stateful_step_count=60)
-    )
+    run_state_machine_as_test(Machine, settings=settings(**COMMON, max_examples=3000, stateful_step_count=60))
