@@ -270,6 +270,7 @@ def test_whatever_happens_in_any_order_is_what_the_model_says() -> None:
 
 
 @pytest.mark.sweep
+@pytest.mark.timeout(3600)
 def test_whatever_happens_in_any_order_is_what_the_model_says_for_long() -> None:
     run_state_machine_as_test(
         AnyOrder, settings=settings(**COMMON, max_examples=3000, stateful_step_count=60)
