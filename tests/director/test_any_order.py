@@ -65,12 +65,14 @@ class AnyOrder(DirectorAndModel):
         self.do(lambda: self.alive.connect_as(name, **said), lambda: self.model.fits.update({name: fits}))
 
     @precondition(lambda self: self.model.fits)
-    @rule(data=st.data())
-    def disconnect(self, data: Any) -> None:
+    @rule(data=st.data(), for_long=st.booleans())
+    def disconnect(self, data: Any, for_long: bool) -> None:
         """An envoy's connection ends; what works there may still send."""
         name = data.draw(st.sampled_from(sorted(self.model.fits)))
         self.ordered.discard(name)
         self.do(lambda: self.alive.disconnect(name), lambda: self.model.fits.pop(name))
+        if for_long:
+            self.time_passes(GRACE + 1)
 
     @precondition(lambda self: self.ordered)
     @rule(data=st.data())
@@ -141,6 +143,15 @@ class AnyOrder(DirectorAndModel):
     def stop(self) -> None:
         """Somebody stops it."""
         self.do(lambda: self.alive.experiments.stop("rows"), lambda: self.model.end("stopped"))
+
+    @precondition(lambda self: self.model.state == "running")
+    @rule(back=st.sets(envoys))
+    def stop_for_a_while(self, back: set[str]) -> None:
+        """Some envoys come while it is stopped."""
+        self.stop()
+        for name in sorted(back):
+            self.connect(name, True)
+        self.resume()
 
     @rule(order=st.permutations(NAMES))
     def restart(self, order: list[str]) -> None:
