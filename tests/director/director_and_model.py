@@ -20,7 +20,7 @@ from tests.director.in_process import TRAIN, Director
 from tests.director.known_work import samples, sums, update
 
 NAMES = ("east", "north", "south", "west")
-GRACE = 600.0
+GRACE, LIMIT = 600.0, 400.0
 FITTING = {"fingerprint": "f" * 64}
 OTHERWISE = FITTING | {"classes": ["no", "yes"]}
 
@@ -67,7 +67,7 @@ class DirectorAndModel(RuleBasedStateMachine):
 
     def can_crash(self) -> bool:
         """Say whether a restart in the middle changes nothing but who is connected: no clock is due, and none is full."""
-        return self.model.state == "running" and self.model.now < GRACE and not self.model.full
+        return self.model.state == "running" and self.model.now < min(GRACE, LIMIT) and not self.model.full
 
     def attend(self) -> None:
         """Do what the director's thread does, until there is nothing left to do."""

@@ -22,12 +22,12 @@ from hypothesis.stateful import (
 
 from federation.engine.members import ACTIVE, EXCLUDED, FAILED
 from federation.plan import plan_from_json
-from tests.director.director_and_model import FITTING, GRACE, NAMES, OTHERWISE, DirectorAndModel
+from tests.director.director_and_model import FITTING, GRACE, LIMIT, NAMES, OTHERWISE, DirectorAndModel
 from tests.director.experiment_model import Model
 from tests.director.in_process import MODEL
 from tests.director.known_work import same_bits, simulated, sum_of
 
-SEED, LIMIT, SETTLED = 7, 1000.0, 15.0
+SEED, SETTLED = 7, 15.0
 
 envoys = st.sampled_from(NAMES)
 
