@@ -1,4 +1,4 @@
-"""An experiment on a page: what the rules of who takes part, of time and of failures make of it, one thing after another."""
+"""An experiment on a page: what the rules of who takes part, of time and of failures make of what happens to it."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class Model:
         missing = [n for n in sorted(self.standing) if self.takes_part(n) and not self.is_there(n)]
         self.away = {name: self.away.get(name, self.now) for name in missing}
         for name in missing:
-            if self.now - self.away[name] >= self.grace:
+            if self.now - self.away.get(name, self.now) >= self.grace:
                 self.leave(name, ABSENT)
         if self.cohort and self.began[0] != (self.round, self.attempt):
             self.began = (self.round, self.attempt), self.now
