@@ -65,7 +65,7 @@ def test_an_experiment_goes_on_over_an_upgrade(
         ended = running.watch(show=False)
         events = list(running.events())
     assert (ended.state, ended.exchanged_sha256) == ("finished", expected)
-    assert [event.body["round"] for event in events if event.kind == "round_closed"] == [0, 1]
+    assert [event.body["round"] for event in events if event.kind == "round_closed"] == [0, 1, 2]
     results = Counter(
         (event.body["envoy"], event.body["round"], event.body["task"])
         for event in events
