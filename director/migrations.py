@@ -1,7 +1,7 @@
 """The journal's schema by version (``PRAGMA user_version``), and how a journal of an older version becomes one of this.
 
-A version adds what the one before does without: tables and columns keep their names, new columns have defaults. So a director
-of the version before can still use a journal that was migrated; what it leaves empty, the next start of this one fills in.
+A migration goes one way: a director refuses a journal of a later version, and changes nothing (`migrate`). Who wants to go back
+needs the copy of the state folder that was made before; what was done since is lost.
 """
 
 from __future__ import annotations

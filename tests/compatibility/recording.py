@@ -40,10 +40,12 @@ def call_from_json(told: dict[str, Any]) -> Call:
 
 
 class RecordingProxy(grpc.GenericRpcHandler):
-    """Passes every call on to a director on the loopback address, as bytes, and keeps them in ``calls``."""
+    """Passes every call on to a director on the loopback address, as bytes, and keeps them in ``calls``;
+    in ``answered`` they are in the order of their first answers."""
 
     def __init__(self, director: str) -> None:
         self.calls: list[Call] = []
+        self.answered: list[Call] = []
         self._lock = threading.Lock()
         self._channel = grpc.insecure_channel(director)
         self._server = grpc.server(ThreadPoolExecutor(32), handlers=[self])
@@ -54,6 +56,10 @@ class RecordingProxy(grpc.GenericRpcHandler):
         """End every call and the server."""
         self._channel.close()
         self._server.stop(None).wait()
+
+    def _note(self, call: Call) -> None:
+        with self._lock:
+            self.answered.append(call)
 
     def service(self, details: Any) -> Any:
         """Take any call; a stream of one message is what a single message is on the wire."""
@@ -73,10 +79,14 @@ class RecordingProxy(grpc.GenericRpcHandler):
             context.add_callback(answer.cancel)
             try:
                 for response in answer:
+                    if not call.responses:
+                        self._note(call)
                     call.responses.append(response)
                     yield response
             except grpc.RpcError as error:
                 call.code = error.code().name
+                if not call.responses:
+                    self._note(call)
                 context.abort(error.code(), error.details())
 
         return grpc.stream_stream_rpc_method_handler(forward)

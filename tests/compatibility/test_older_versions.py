@@ -24,9 +24,9 @@ from federation.code import code_hash, project_version
 from federation.equal_code import EQUAL, VERSION, is_equal
 from federation.federation_file import load_federation, open_shard
 from federation.plan import load_plan
-from federation.protocol import federation_pb2 as pb
 from tests.checkout import ROOT
-from tests.compatibility.recording import Call, call_from_json
+from tests.compatibility.recording import Call
+from tests.compatibility.replay import MESSAGES, recorded
 from tests.compatibility.write import EXPERIMENTS, make_data
 from tests.deployment import Deployment, Service
 from workspace.client import Experiment
@@ -36,11 +36,6 @@ from workspace.simulation.run import simulate
 
 WRITTEN = sorted(Path(__file__).parent.glob("written_by_*"))
 VERSIONS = pytest.mark.parametrize("written", WRITTEN, ids=lambda folder: folder.name)
-# The messages of each call: what is asked, and what is answered.
-MESSAGES: dict[str, tuple[Any, Any]] = {
-    method.name: (method.input_type._concrete_class, method.output_type._concrete_class)
-    for method in pb.DESCRIPTOR.services_by_name["Director"].methods
-}
 REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
 
 
@@ -77,11 +72,6 @@ def at_work(written: Path, experiment: str, folder: Path) -> Path:
     shutil.copytree(written / experiment, folder / experiment)
     make_data(experiment, folder / experiment)
     return folder / experiment
-
-
-def calls(written: Path) -> Iterator[Call]:
-    for line in (written / "calls.jsonl").read_text().splitlines():
-        yield call_from_json(json.loads(line))
 
 
 @cache
@@ -215,7 +205,7 @@ def test_the_code_of_this_version_counts_as_equal_or_has_another_number() -> Non
 @VERSIONS
 def test_the_messages_of_then_are_understood(written: Path) -> None:
     seen = set()
-    for call in calls(written):
+    for call in recorded(written):
         method = call.method.rpartition("/")[2]
         asked, answered = MESSAGES[method]
         seen.add(method)
@@ -237,7 +227,7 @@ def test_a_director_of_now_answers_the_calls_of_then(written: Path, tmp_path: Pa
         director = deployment.start("director", "start", "-c", "director_config.yaml", "--insecure")
         port = director.wait_for(r"director listening on .*:(\d+)")[1]
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            for call in calls(written):
+            for call in recorded(written):
                 told = answer_of(channel, call)
                 if call.code == "PERMISSION_DENIED":
                     assert told == grpc.StatusCode.PERMISSION_DENIED

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from pathlib import Path
 
 import grpc
 import pytest
 
 from director.protocol_versions import incompatibility
+from federation.certificates import make_member
+from federation.code import project_version
 from federation.identity import NAME_KEY, ROLE_KEY
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import is_answer
-from tests.deployment import TINY_PLAN, Deployment
+from tests.deployment import DEADLINE, TINY_PLAN, Deployment, Service, shard_entry, write_yaml
 
 
 @pytest.mark.parametrize("theirs", [4, 5, 6])
@@ -59,3 +64,39 @@ def test_a_member_with_a_later_protocol_is_refused_in_one_line(deployment: Deplo
         assert (
             error.details() == f"{who} speaks protocol {later}, the director {VERSION}: upgrade the director"
         )
+
+
+def test_the_process_of_an_envoy_that_is_too_new_ends_with_code_5_and_one_line(
+    deployment: Deployment, speech: Path
+) -> None:
+    deployment.start_director()
+    make_member(deployment.certificates, "north", "envoy")
+    config = {
+        "name": "north",
+        "director": deployment.address,
+        "certificates": "certificates",
+        "devices": "cpu",
+        "state": "envoys",
+        "shard_descriptor": shard_entry(speech, 0, 2),
+    }
+    write_yaml(deployment.folder / "north.yaml", config)
+    later = "import federation.protocol as p; p.VERSION += 2; from federation.main import main; main()"
+    envoy = Service(
+        ["envoy", "start", "-c", "north.yaml"],
+        deployment.folder,
+        deployment.env,
+        program=[sys.executable, "-c", later],
+    )
+    deployment.services.append(envoy)
+    assert envoy.process.wait(DEADLINE) == 5
+    said = f"the envoy north speaks protocol {VERSION + 2}, the director {VERSION}: upgrade the director"
+    envoy.wait_for(re.escape(said))
+    assert envoy.count(r"error: ") == 1
+
+
+def test_the_version_of_each_envoy_is_listed(two_envoys: Deployment) -> None:
+    listed = json.loads(two_envoys.fed("envoys", "--json"))
+    assert {envoy["name"]: envoy["version"] for envoy in listed} == {
+        "north": project_version(),
+        "south": project_version(),
+    }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.checkout import ROOT
 from tests.deployment import TINY_PLAN, Deployment, shard_entry, write_yaml
+from workspace.client import Experiment
 
 BEFORE = "ae80293"  # of protocol 0 and journal version 2
 NAMES = ("north", "south")
@@ -33,22 +35,53 @@ def version_before(tmp_path: Path) -> Iterator[Path]:
 def test_an_experiment_goes_on_over_an_upgrade(
     first: str, version_before: Path, deployment: Deployment, speech: Path
 ) -> None:
-    plan = write_yaml(deployment.folder / "plan.yaml", TINY_PLAN)
+    """While south is away, and the round cannot close, north and the director are upgraded, each with the other as it was."""
+
     deployment.env["PYTHONPATH"] = str(version_before)
     director = deployment.start_director()
     shards = {name: shard_entry(speech, rank, len(NAMES)) for rank, name in enumerate(NAMES)}
-    envoys = [deployment.start_envoy(name, shard) for name, shard in shards.items()]
+    north, south = (deployment.start_envoy(name, shard) for name, shard in shards.items())
+    for name in ("undisturbed", "running"):
+        write_yaml(deployment.folder / f"{name}.yaml", TINY_PLAN)
+        deployment.fed("submit", f"{name}.yaml")
     with deployment.federation() as federation:
-        undisturbed = federation.submit(plan, name="undisturbed").watch(show=False)
-        running = federation.submit(plan, name="running")
-        next(e for e in running.events(follow=True) if e.kind == "result" and e.body["round"] == 1)
-        for service in [director, *envoys] if first == "director" else [*envoys, director]:
-            service.end()
+        undisturbed, running = (federation.experiment(name) for name in ("undisturbed", "running"))
+        expected = undisturbed.watch(show=False).exchanged_sha256
+        next(event for event in running.events(follow=True) if event.kind == "round_started")
+        south.end()
+        wait_for_results_of(running, "north")
         deployment.env["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-        deployment.start_director(listen=deployment.address)
-        for name, shard in shards.items():
-            deployment.start_envoy(name, shard)
-        assert running.info().state == "running", "it was stopped in the middle"
+        if first == "envoys":
+            north.end()
+            north = deployment.start_envoy("north", shards["north"])
+        director.end()
+        director = deployment.start_director(listen=deployment.address)
+        director.wait_for("envoy north is online")
+        if first == "director":
+            north.end()
+            north = deployment.start_envoy("north", shards["north"])
+        assert running.info().state == "running", "south is away"
+        south = deployment.start_envoy("south", shards["south"])
         ended = running.watch(show=False)
-    assert ended.state == undisturbed.state == "finished"
-    assert ended.exchanged_sha256 == undisturbed.exchanged_sha256
+        events = list(running.events())
+    assert (ended.state, ended.exchanged_sha256) == ("finished", expected)
+    assert [event.body["round"] for event in events if event.kind == "round_closed"] == [0, 1, 2]
+    results = Counter(
+        (event.body["envoy"], event.body["round"], event.body["task"])
+        for event in events
+        if event.kind == "result"
+    )
+    assert set(results.values()) == {1}, "none was made again that had been recorded"
+    trained = r"task_runner: round {}: \d+ samples"
+    assert (north.count(trained.format(0)), north.count(trained.format(1))) == (0, 1)
+    assert (south.count(trained.format(0)), south.count(trained.format(1))) == (1, 1)
+
+
+def wait_for_results_of(experiment: Experiment, envoy: str) -> None:
+    """Wait until all that an envoy has to deliver in round 0 is recorded."""
+    missing = set(TINY_PLAN["tasks"])
+    for event in experiment.events(follow=True):
+        if event.kind == "result" and event.body["envoy"] == envoy:
+            missing.discard(event.body["task"])
+        if not missing:
+            return

@@ -1,0 +1,132 @@
+"""Envoys and workspaces of protocol 0 at a director of now, and the state that its director was killed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from envoy.connection import Connection
+from federation.certificates import make_member
+from federation.protocol import federation_pb2 as pb
+from federation.rpc import EXPERIMENT_KEY
+from tests.compatibility.recording import Call
+from tests.compatibility.replay import answers, make, method_of, plain, recorded, says
+from tests.compatibility.write import make_data
+from tests.deployment import Deployment, shard_entry
+
+WRITTEN = Path(__file__).parent / "written_by_0_2_0_protocol_0"
+
+
+@pytest.fixture
+def channel(deployment: Deployment) -> Iterator[grpc.Channel]:
+    """A way to a director of now that nobody has asked anything yet."""
+    (deployment.folder / "director_config.yaml").write_text("{listen: 127.0.0.1:0, state: state}")
+    director = deployment.start("director", "start", "-c", "director_config.yaml", "--insecure")
+    port = director.wait_for(r"director listening on .*:(\d+)")[1]
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as opened:
+        yield opened
+
+
+def test_envoys_and_a_workspace_of_then_run_an_experiment_and_are_told_the_same(
+    channel: grpc.Channel,
+) -> None:
+    """What they sent, in the order in which it was answered: each answer has the status and the fields that it had."""
+    connections: dict[str, tuple[Call, Any, list[bytes]]] = {}
+    watches = []
+    for call in recorded(WRITTEN):
+        if method_of(call) == "Connect":
+            stream = make(channel, call)
+            connections[call.metadata["fed-name"]] = call, stream, [next(stream)]
+        elif method_of(call) == "Watch":
+            watches.append((call, make(channel, call)))
+        else:
+            if call.metadata.get("fed-role") == "envoy":
+                wait_for_start(*connections[call.metadata["fed-name"]], call.metadata["fed-experiment"])
+            if method_of(call) == "Submit" and submitted(call) == "waits":
+                told, stream, orders = connections["south"]
+                orders += islice(
+                    stream, len(told.responses) - len(orders)
+                )  # the last says that it is free again
+            assert_same(call, *answers(channel, call))
+    for call, stream in watches:
+        assert_same(call, call.code, plain(call, list(islice(stream, len(call.responses)))))
+        stream.cancel()
+    for call, stream, orders in connections.values():
+        orders += islice(stream, len(call.responses) - len(orders))
+        assert_same(call, call.code, plain(call, orders))
+        stream.cancel()
+
+
+def wait_for_start(call: Call, stream: Any, orders: list[bytes], experiment: str) -> None:
+    """Read an envoy's orders until an experiment has started there."""
+    while all(order.get("start", {}).get("experiment") != experiment for order in plain(call, orders)):
+        orders.append(next(stream))
+
+
+def submitted(call: Call) -> str:
+    """The name of what a call submits."""
+    return str(pb.SubmitChunk.FromString(call.requests[0]).submission.name)
+
+
+def assert_same(call: Call, status: str, told: list[Any]) -> None:
+    then = plain(call, call.responses)
+    if then and then[0].get("quit"):
+        then = [{"quit": True}]  # which round it is then depends on how fast the director came to its end
+    assert status == call.code and says(told, then), (method_of(call), status, told, then)
+
+
+def test_the_partial_upload_of_then_is_gone_on_with(tmp_path: Path) -> None:
+    """The director was killed over half of what south trained in round 1; north's results of that round were recorded."""
+    known = json.loads((WRITTEN / "facts.json").read_text())["state"]
+    shutil.copytree(WRITTEN / "state", tmp_path / "state")
+    data = make_data("keyword_spotting", tmp_path)
+    _, number, task, size, sha256, _ = Path(known["partial"]).name.split(".")
+    info = pb.ResultInfo(round=int(number), task=task, blob=pb.Blob(sha256=sha256, size=int(size)))
+    with Deployment(tmp_path) as deployment:
+        deployment.start_director()
+        make_member(deployment.certificates, "south", "envoy")
+        with Connection(deployment.address, "south", str(deployment.certificates)).link() as link:
+            metadata = ((EXPERIMENT_KEY, "second"),)
+            offer = link.call(lambda stub: stub.OfferResult(info, metadata=metadata, timeout=30))
+        assert offer.have == known["partial_bytes"] == int(size) // 2
+        with deployment.federation() as federation:
+            listed = {info.name: info.state for info in federation.experiments()}
+            assert listed == {
+                "first": "finished",
+                "stopped": "stopped",
+                "failed": "failed",
+                "second": "running",
+                "third": "queued",
+            }
+            assert members(tmp_path) == {
+                (name, envoy, "active") for name in ("first", "second") for envoy in ("north", "south")
+            } | {("failed", "south", "active")}
+            second = federation.experiment("second")
+            for rank, name in enumerate(("north", "south")):
+                deployment.start_envoy(name, shard_entry(data, rank, 2))
+            ended = second.watch(show=False)
+            results = Counter(
+                (event.body["envoy"], event.body["round"], event.body["task"])
+                for event in second.events()
+                if event.kind == "result"
+            )
+    assert ended.state == "finished"
+    assert ended.exchanged_sha256 == known["exchanged_sha256"], "as if nothing had been"
+    assert set(results.values()) == {1}, "none was made again that had been recorded"
+    assert not list((tmp_path / "state" / "uploads").glob("*/*.partial"))
+
+
+def members(folder: Path) -> set[tuple[str, str, str]]:
+    """Experiment, envoy and standing, as the journal has them."""
+    with closing(sqlite3.connect(folder / "state" / "journal.sqlite")) as journal:
+        return set(journal.execute("SELECT experiment, name, standing FROM members"))
