@@ -143,9 +143,11 @@ class Experiments:
                 row for row in self._journal.experiments("running") if self._lives.get(row.name) is None
             ]
             said = {row.name: self._lives.go_on(row) for row in asleep}
-            for row in asleep:
-                if said[row.name] or row.reason:
+            try:
+                for row in asleep:
                     self._note_waiting(row, said[row.name])
+            except FAULTS as error:
+                self._note_fault(error)
         return any(said.values())
 
     # Experiments.
