@@ -17,7 +17,9 @@ import pytest
 
 from envoy.connection import Connection
 from federation.certificates import make_member
+from federation.identity import NAME_KEY, ROLE_KEY
 from federation.protocol import federation_pb2 as pb
+from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
 from tests.compatibility.recording import Call
 from tests.compatibility.replay import answers, make, method_of, plain, recorded, says
@@ -53,10 +55,7 @@ def test_envoys_and_a_workspace_of_then_run_an_experiment_and_are_told_the_same(
             if call.metadata.get("fed-role") == "envoy":
                 wait_for_start(*connections[call.metadata["fed-name"]], call.metadata["fed-experiment"])
             if method_of(call) == "Submit" and submitted(call) == "waits":
-                told, stream, orders = connections["south"]
-                orders += islice(
-                    stream, len(told.responses) - len(orders)
-                )  # the last says that it is free again
+                wait_for_end(channel, "broken")
             assert_same(call, *answers(channel, call))
     for call, stream in watches:
         assert_same(call, call.code, plain(call, list(islice(stream, len(call.responses)))))
@@ -71,6 +70,15 @@ def wait_for_start(call: Call, stream: Any, orders: list[bytes], experiment: str
     """Read an envoy's orders until an experiment has started there."""
     while all(order.get("start", {}).get("experiment") != experiment for order in plain(call, orders)):
         orders.append(next(stream))
+
+
+def wait_for_end(channel: grpc.Channel, experiment: str) -> None:
+    """Wait until an experiment has ended, and its envoys are free."""
+    caller = (NAME_KEY, "workspace"), (ROLE_KEY, "workspace")
+    watch = rpc.DirectorStub(channel).Watch(
+        pb.WatchRequest(follow=True), metadata=(*caller, (EXPERIMENT_KEY, experiment)), timeout=60
+    )
+    assert list(watch)[-1].kind == "failed"
 
 
 def submitted(call: Call) -> str:
