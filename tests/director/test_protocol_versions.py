@@ -80,7 +80,7 @@ def test_the_process_of_an_envoy_that_is_too_new_ends_with_code_5_and_one_line(
         "shard_descriptor": shard_entry(speech, 0, 2),
     }
     write_yaml(deployment.folder / "north.yaml", config)
-    later = "import federation.protocol as p; p.VERSION += 2; from federation.main import main; main()"
+    later = "import sys, federation.protocol as p; p.VERSION += 2; from federation.main import main; sys.exit(main())"
     envoy = Service(
         ["envoy", "start", "-c", "north.yaml"],
         deployment.folder,
