@@ -25,6 +25,13 @@ SETTLING_SECONDS = 15.0
 RETRY_SECONDS = 5.0
 
 
+def set_later(event: threading.Event, seconds: float) -> None:
+    """Set an event after a while, if the process is there then."""
+    timer = threading.Timer(seconds, event.set)
+    timer.daemon = True
+    timer.start()
+
+
 class Attending:
     """Attends to all experiments that run.
 

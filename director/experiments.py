@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
-from director.attending import RETRY_SECONDS, Attending
+from director.attending import RETRY_SECONDS, Attending, set_later
 from director.bell import Bell
 from director.blobs import BlobStore
 from director.changes import accept_shared_code, check_resume, exclude, queue_again
@@ -68,7 +68,7 @@ class Experiments:
         self.turned = Bell()
         self.attention = threading.Event()
         # Told of a fault of the machine that kept something from being done, which `attend` tries again.
-        self.on_fault: Callable[[OSError], object] = lambda error: None
+        self.on_fault: Callable[[OSError], bool] = lambda error: False
         self._lock = threading.RLock()
         self._envoys = Envoys()
         self.closing = False
@@ -305,8 +305,9 @@ class Experiments:
         self.notify()
 
     def _note_fault(self, error: Exception) -> None:
-        if isinstance(error, OSError):
-            self.on_fault(error)
+        if not isinstance(error, OSError) or not self.on_fault(error):
+            # Nobody tells when it has passed.
+            set_later(self.attention, RETRY_SECONDS)
 
     def _has_turned(self) -> None:
         self.turned.ring()

@@ -103,7 +103,7 @@ def test_an_envoy_whose_disk_is_full_says_so_and_goes_on_with_the_same_bits_when
         full = small_disk / "full"
         fill(full)
         disturbed = federation.submit(PLAN, sets, name="birds")
-        deployment.director.wait_for("birds: north cannot work now: its disk is full")
+        deployment.director.wait_for("birds: the envoy north cannot work for now: its disk is full")
         assert disturbed.info().state == "running"
         full.unlink()
         envoy.wait_for("experiment birds: there is room again")

@@ -105,7 +105,7 @@ class IsLate(DirectClient):
         self, round_number: int, task_name: str, data_size: int, named_tensors: TaskOutput
     ) -> bool:
         if (round_number, task_name) == (1, "locally_tuned_model_validation"):
-            self._aggregator._straggler_cutoff_time_elapsed()
+            self._aggregator._straggler_cutoff_time_elapsed(round_number, 0)
         return super().send_local_task_results(round_number, task_name, data_size, named_tensors)
 
 
@@ -117,6 +117,8 @@ def run_late(
     with Path(os.devnull).open("w") as metrics:
         record = FileRecord(initial.tensors, metrics, None)
         aggregator: Aggregator = build_aggregator(plan, ["north", "south"], initial.tensors, record)
+        aggregator.go_on()
+        aggregator.start_clocks()
         clients = {"north": DirectClient(aggregator, "north"), "south": IsLate(aggregator, "south")}
 
         def collaborator(name: str) -> Any:
@@ -131,7 +133,7 @@ def run_late(
             if trains or number != 1:
                 south.run_once()
             else:
-                aggregator._straggler_cutoff_time_elapsed()
+                aggregator._straggler_cutoff_time_elapsed(number, 0)
             if restarts and number == 1:
                 south = collaborator("south")
             assert aggregator.round_number > number
