@@ -7,7 +7,8 @@ makes ``tests/compatibility/written_by_<version>_protocol_<protocol>/``, which l
 it made: it holds no keys, no paths and no addresses of the machine.
 
 For a version that is past, this file, ``write_deployment.py`` and ``recording.py`` are copied into a worktree of its commit and
-run there with ``PYTHONPATH=$PWD``: ``written_by_0_2_0_protocol_0`` was made so in ae80293.
+run there with ``PYTHONPATH=$PWD``: ``written_by_0_2_0_protocol_0`` was made so in ae80293, its
+state and calls in one run, the rest in another.
 """
 
 from __future__ import annotations
@@ -163,7 +164,7 @@ def main() -> None:
         for name in ("state", "calls"):
             (work / name).mkdir()
         facts["state"] = write_state(plan, target / "state", work / "state", make_data)
-        write_calls(plan, target / "calls.jsonl", work / "calls", make_data)
+        write_calls(plan, target / "calls.jsonl.xz", work / "calls", make_data)
         (target / "facts.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(target)
 

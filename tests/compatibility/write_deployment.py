@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import signal
 import sqlite3
@@ -177,7 +178,8 @@ def write_calls(plan: Path, target: Path, work: Path, make_data: Callable[[str, 
     methods = {call.method.rpartition("/")[2] for call in kept}
     service = pb.DESCRIPTOR.services_by_name["Director"]
     assert methods == {method.name for method in service.methods}, methods
-    target.write_text("".join(json.dumps(call.to_json()) + "\n" for call in kept))
+    lines = "".join(json.dumps(call.to_json()) + "\n" for call in kept)
+    target.write_bytes(lzma.compress(lines.encode()))  # the same model is in many of them
 
 
 def is_kept(call: Call) -> bool:
