@@ -87,6 +87,10 @@ def as_now(call: Call, then: list[Any]) -> list[Any]:
             if told["name"] == "broken":
                 told["state"] = "running"
                 del told["reason"], told["cohort"]
+    if method == "GetModel" and not pb.ModelRequest.FromString(call.requests[0]).kept:
+        # A site has the plan from its order, and read it nowhere else.
+        for told in then:
+            told.get("info", {}).pop("plan", None)
     if method == "Connect":
         return [order for order in then if order.get("stop") != "broken"]
     return then
