@@ -73,5 +73,6 @@ def test_a_full_disk_is_recognised_behind_other_errors() -> None:
         full = what_is_full(error)
     assert full is not None
     assert full.errno == errno.EDQUOT
-    assert what_is_full(OSError(errno.EIO, "Input/output error")) is None
+    assert what_is_full(OSError(errno.EIO, "Input/output error")) is not None, "a failing one likewise"
+    assert what_is_full(OSError(errno.EACCES, "Permission denied")) is None
     assert what_is_full(InputError("no space")) is None
