@@ -13,18 +13,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import multiprocessing
 import os
 import re
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -33,11 +30,11 @@ from typing import Any
 import grpc
 import numpy as np
 import psutil
+from bare_director import DEADLINE, bare, raise_descriptor_limit, spawn
+from experiment_without_learning import CLASSES, EXPERIMENT, submit
 
-from director.server import OPTIONS as SERVER_OPTIONS
 from federation.certificates import make_authority, make_member
 from federation.code import code_hash, project_version
-from federation.identity import Credentials
 from federation.link import OPTIONS as CLIENT_OPTIONS
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
@@ -46,12 +43,8 @@ from federation.statistics import classification
 from federation.tensors import Tensors, chunks, digest, pack, unpack
 from workspace.client import Federation
 
-EXPERIMENT = "keyword_spotting"
-CLASSES = ["a", "b"]
-DEADLINE = 120.0
 CLIENTS = 2  # processes
 CONNECTING = 16  # at once, in each of them
-spawn = multiprocessing.get_context("spawn")
 
 
 def main() -> None:
@@ -68,7 +61,7 @@ def main() -> None:
     arguments = parser.parse_args()
     idle = arguments.part == "idle"
     names = [f"envoy-{number}" for number in range(arguments.envoys or (1000 if idle else 200))]
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     found: dict[str, Any] = {"envoys": len(names)}
     with tempfile.TemporaryDirectory(prefix="many-envoys-") as name:
         folder = Path(name)
@@ -118,77 +111,6 @@ def director(folder: Path) -> Iterator[tuple[psutil.Process, str]]:
     finally:
         process.terminate()
         process.wait(DEADLINE)
-
-
-@contextmanager
-def bare(
-    folder: Path, cohort: int, pieces: Sequence[bytes], rounds: int
-) -> Iterator[tuple[psutil.Process, str, Any]]:
-    """Run a bare server; yield its process, its address and the times at which its rounds turn."""
-    port, turns = spawn.Queue(), spawn.Queue()
-    process = spawn.Process(target=serve, args=(folder, cohort, pieces, rounds, port, turns))
-    process.start()
-    try:
-        yield psutil.Process(process.pid), f"localhost:{port.get(timeout=DEADLINE)}", turns
-    finally:
-        process.kill()
-        process.join()
-
-
-def serve(folder: Path, cohort: int, pieces: Sequence[bytes], rounds: int, port: Any, turns: Any) -> None:
-    """Be the bare server, until killed."""
-
-    async def run() -> None:
-        server = grpc.aio.server(options=SERVER_OPTIONS)
-        rpc.add_DirectorServicer_to_server(Bare(cohort, pieces, rounds, turns), server)
-        port.put(server.add_secure_port("127.0.0.1:0", Credentials(folder, "director").server_credentials()))
-        await server.start()
-        await server.wait_for_termination()
-
-    _raise_descriptor_limit()
-    asyncio.run(run())
-
-
-class Bare(rpc.DirectorServicer):  # type: ignore[misc]
-    """Answers as a director does, and does nothing else: a round turns with the last of as many results as there are envoys."""
-
-    def __init__(self, cohort: int, pieces: Sequence[bytes], rounds: int, turns: Any) -> None:
-        self._cohort, self._pieces, self._rounds, self._turns = cohort, pieces, rounds, turns
-        self._round = self._results = 0
-        self._turned = asyncio.Event()
-        self._given: dict[str, int] = {}  # the round whose task a peer has got
-
-    async def Connect(self, request: pb.Announcement, context: Any) -> AsyncIterator[pb.Order]:  # noqa: N802
-        """Keep a connection."""
-        yield pb.Order(connected=pb.Empty())
-        if self._cohort:
-            yield pb.Order(start=pb.Start(experiment="bare"))
-        await asyncio.Event().wait()
-
-    async def GetTasks(self, request: pb.TasksRequest, context: Any) -> pb.Tasks:  # noqa: N802
-        """Answer when a round turns."""
-        if self._given.get(context.peer()) == self._round:
-            await self._turned.wait()
-        self._given[context.peer()] = self._round
-        return pb.Tasks(tasks=["train"], round=self._round, quit=self._round >= self._rounds)
-
-    async def GetModel(self, request: pb.ModelRequest, context: Any) -> AsyncIterator[pb.ModelChunk]:  # noqa: N802
-        """Send the model."""
-        yield pb.ModelChunk(info=pb.ModelInfo(round=request.round))
-        for piece in self._pieces:
-            yield pb.ModelChunk(data=piece)
-
-    async def SendTaskResults(self, requests: AsyncIterator[pb.ResultChunk], context: Any) -> pb.Receipt:  # noqa: N802
-        """Take a result."""
-        async for _ in requests:
-            pass
-        self._results += 1
-        if self._results == self._cohort:
-            self._results, self._round = 0, self._round + 1
-            self._turns.put(time.time())
-            self._turned.set()
-            self._turned = asyncio.Event()
-        return pb.Receipt(counted=True)
 
 
 # The envoys.
@@ -244,7 +166,7 @@ def be_envoys(folder: Path, names: Sequence[str], address: str, works: bool, con
         connecting = asyncio.Semaphore(CONNECTING)
         await asyncio.gather(*(envoy(name, connecting) for name in names))
 
-    _raise_descriptor_limit()
+    raise_descriptor_limit()
     asyncio.run(run())
 
 
@@ -355,30 +277,9 @@ def summary(times: Sequence[float], server: psutil.Process, cpu: float) -> dict[
 
 
 def run_experiment(folder: Path, address: str, model: Tensors, envoys: int, rounds: int) -> list[float]:
-    """Submit an experiment that only trains; return when its rounds closed."""
-    plan = {
-        "aggregator": {"settings": {"rounds_to_train": rounds}},
-        "tasks": {"train": {"function": "train_task"}},
-        "task_runner": {"settings": {"experiment": EXPERIMENT}},
-        "federation": {"settings": {"envoys": envoys, "dataset": "none", "classes": CLASSES}},
-    }
-    submission = pb.Submission(
-        name="many",
-        id=uuid.uuid4().hex,
-        plan=json.dumps(plan),
-        version=project_version(),
-        code_hash=code_hash(EXPERIMENT),
-        blob=pb.Blob(sha256=digest(model), size=sum(len(piece) for piece in chunks(model))),
-    )
-
-    def upload() -> Iterator[pb.SubmitChunk]:
-        yield pb.SubmitChunk(submission=submission)
-        for piece in chunks(model):
-            yield pb.SubmitChunk(data=piece)
-
+    """Run an experiment that only trains; return when its rounds closed."""
     with Federation(address, folder) as federation:
-        made = federation.call(lambda stub: stub.Submit(upload(), timeout=DEADLINE))
-        events = federation.experiment(made.name).events(follow=True)
+        events = submit(federation, "many", model, envoys, rounds, DEADLINE).events(follow=True)
         return [event.time for event in events if event.kind == "round_closed"]
 
 
@@ -390,11 +291,6 @@ def _cpu(server: psutil.Process) -> float:
 def _beside(plain: dict[str, float], ours: dict[str, float], *compared: str) -> dict[str, float]:
     ratios = {f"{what}_ratio": ours[what] / plain[what] for what in compared if plain[what]}
     return ours | {f"bare_{what}": value for what, value in plain.items()} | ratios
-
-
-def _raise_descriptor_limit() -> None:
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 if __name__ == "__main__":

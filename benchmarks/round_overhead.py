@@ -22,7 +22,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +29,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+from experiment_without_learning import CLASSES, EXPERIMENT, submit
 
 from envoy.client import GrpcAggregatorClient
 from federation.certificates import make_authority, make_member
@@ -39,12 +39,10 @@ from federation.link import Link
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.statistics import classification
-from federation.tensors import Tensors, chunks, digest
-from workspace.client import Experiment, Federation
+from federation.tensors import Tensors, chunks
+from workspace.client import Federation
 
 ENVOYS = ("north", "south")
-EXPERIMENT = "keyword_spotting"
-CLASSES = ["a", "b"]
 OPTIONS = [("grpc.max_receive_message_length", 64 << 20), ("grpc.so_reuseport", 0)]
 DEADLINE = 600.0
 spawn = multiprocessing.get_context("spawn")
@@ -113,7 +111,9 @@ def time_rounds(folder: Path, tensors: Tensors, rounds: int) -> tuple[list[float
             workers.append(spawn.Process(target=collaborate, args=(folder, name, address, list(tensors))))
             workers[-1].start()
         with Federation(address, folder) as federation:
-            events = submit(federation, tensors, rounds + 1).events(follow=True)
+            events = submit(federation, "overhead", tensors, len(ENVOYS), rounds + 1, DEADLINE).events(
+                follow=True
+            )
             times = [event.time for event in events if event.kind == "round_closed"]
         for worker in workers:
             worker.join(DEADLINE)
@@ -124,36 +124,6 @@ def time_rounds(folder: Path, tensors: Tensors, rounds: int) -> tuple[list[float
         director.terminate()
         director.wait(DEADLINE)
     return list(np.diff(times)), memory
-
-
-def submit(federation: Federation, tensors: Tensors, rounds: int) -> Experiment:
-    """Hand in a plan with any tensors, as `Federation.submit` does it with those of a plan's model."""
-    submission = pb.Submission(
-        name="overhead",
-        id=uuid.uuid4().hex,
-        plan=json.dumps(make_plan(rounds)),
-        version=project_version(),
-        code_hash=code_hash(EXPERIMENT),
-        blob=pb.Blob(sha256=digest(tensors), size=sum(len(piece) for piece in chunks(tensors))),
-    )
-
-    def upload() -> Iterator[pb.SubmitChunk]:
-        yield pb.SubmitChunk(submission=submission)
-        for piece in chunks(tensors):
-            yield pb.SubmitChunk(data=piece)
-
-    made = federation.call(lambda stub: stub.Submit(upload(), timeout=DEADLINE))
-    return federation.experiment(made.name)
-
-
-def make_plan(rounds: int) -> dict[str, Any]:
-    """Make a plan that only trains; its task runner is never built."""
-    return {
-        "aggregator": {"settings": {"rounds_to_train": rounds}},
-        "tasks": {"train": {"function": "train_task"}},
-        "task_runner": {"settings": {"experiment": EXPERIMENT}},
-        "federation": {"settings": {"envoys": len(ENVOYS), "dataset": "none", "classes": CLASSES}},
-    }
 
 
 def collaborate(folder: Path, name: str, address: str, tensors: Sequence[str]) -> None:
