@@ -39,11 +39,13 @@ class Attendance:
         self._rounds: dict[str, tuple[tuple[int, int], float]] = {}
         self._began: float | None = None
 
+    def begin(self) -> None:
+        """Take note that the director listens: from now on envoys can be there."""
+        self._began = self._clock() if self._began is None else self._began
+
     def since_start(self) -> float:
-        """Return the seconds since this was first asked."""
-        now = self._clock()
-        self._began = now if self._began is None else self._began
-        return now - self._began
+        """Return the seconds since the director listens."""
+        return self._clock() - self._began if self._began is not None else 0.0
 
     def look(self, name: str, live: Live, missing: Mapping[str, Missing | None]) -> float:
         """Tell an experiment's aggregator how its envoys are, and what has lasted too long.

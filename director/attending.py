@@ -69,6 +69,7 @@ class Attending:
     def attend(self) -> float:
         """Attend to each; return seconds after which it must be done again, though nothing happens."""
         with self._attending:
+            self._attendance.begin()
             return min([self._attend_to(name) for name in self._lives], default=math.inf)
 
     def forget(self, name: str) -> None:
@@ -89,11 +90,10 @@ class Attending:
         live, row = self._lives.get(name), self._journal.experiment(name)
         if live is None or row is None or row.state != "running":
             return math.inf
-        with self._lock:
-            why = {
-                member.name: self._missing(row, member) for member in self._members(row) if member.takes_part
-            }
         try:
+            with self._lock:
+                members = [member for member in self._members(row) if member.takes_part]
+                why = {member.name: self._missing(row, member) for member in members}
             due = self._attendance.look(name, live, why)
             joined = live.settings.join_late and self._let_join(row)
             self._give_orders(row, live.aggregator, why)
@@ -108,7 +108,9 @@ class Attending:
         members = self._journal.members(row.name)
         for number, member in enumerate(members):
             envoy = self._envoys.get(member.name)
-            if not member.fingerprint and envoy is not None and not unfit(row, [envoy]):
+            if member.fingerprint or envoy is None or not envoy.announcement.fingerprint:
+                continue
+            if not unfit(row, [envoy]):
                 said = announced(envoy, row.experiment)
                 known = {key: getattr(said, key) for key in ("samples", "code_hash", "fingerprint")}
                 self._journal.change_members(row.name, [member.name], **known)

@@ -64,6 +64,7 @@ def wait_for_room(folder: Path) -> None:
                     "%s: %s; the director starts by itself when there is room", reason_of(error), folder
                 )
                 said = True
+        # The system tells nobody when there is room again.
         time.sleep(FIRST_PAUSE)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +15,12 @@ from director.record import discard_unreferenced
 from director.rows import ExperimentRow
 from federation.document import Problems
 from federation.errors import InputError, Refused
+from federation.names import is_experiment_name
 from federation.plan import CheckedPlan, plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.tensors import all_finite
 
 logger = logging.getLogger(__name__)
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Submissions:
         return name
 
     def _checked(self, submission: pb.Submission) -> CheckedPlan:
-        if not _NAME.fullmatch(submission.name) or not 8 <= len(submission.id) <= 64:
+        if not is_experiment_name(submission.name) or not 8 <= len(submission.id) <= 64:
             raise InputError(
                 f"{submission.name[:80]!r} cannot name an experiment: use a-z, 0-9, '_', '-', '.'"
             )

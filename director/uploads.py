@@ -21,11 +21,11 @@ from pathlib import Path
 from director.blobs import BlobStore
 from director.disk import OF_THE_MACHINE, fsync
 from federation.errors import InputError, Refused, Unreachable
+from federation.names import is_experiment_name
 
 logger = logging.getLogger(__name__)
 
 _PART = re.compile(r"[a-z][a-z0-9_-]{0,62}")
-_EXPERIMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 READ_BYTES = 1 << 20
 
 
@@ -55,7 +55,7 @@ class Announced:
     sha256: str
 
     def __post_init__(self) -> None:
-        sound = _EXPERIMENT.fullmatch(self.experiment) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)
+        sound = is_experiment_name(self.experiment) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)
         if not sound or not all(_PART.fullmatch(part) for part in (self.envoy, self.task)):
             raise Refused("a result is announced by experiment, envoy, task and 64 hexadecimal digits")
 
@@ -174,7 +174,7 @@ class Uploads:
 
     def drop(self, experiment: str, envoy: str | None = None) -> None:
         """Forget what is on its way to an experiment (from one envoy): its round has closed, or it has ended."""
-        if not _EXPERIMENT.fullmatch(experiment):
+        if not is_experiment_name(experiment):
             raise InputError(f"{experiment[:80]!r} names no experiment")
         folder = self._folder / experiment
         for path in folder.glob("*.partial" if envoy is None else f"{envoy}.*.partial"):

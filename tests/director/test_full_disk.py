@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -17,25 +15,13 @@ from director.disk import Disk, DiskFull, probe
 from director.journal import Journal
 from director.uploads import Announced, Uploads
 from federation.tensors import Tensors
+from tests.director.filling_disk import filling_disk
 from tests.director.in_process import TRAIN, Director, director
 from tests.director.test_state import row as new_experiment
+from tests.full_disk import full
 
 DEADLINE = 60.0
 LARGE: Tensors = {"weight": np.ones(250_000, np.float32)}
-
-
-@contextmanager
-def full(disk: Path) -> Iterator[None]:
-    """Fill a disk to its last byte for as long as the context lasts."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(1024)):
-                pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    yield
-    ballast.unlink()
 
 
 def test_a_transaction_that_finds_no_room_is_undone_and_the_next_one_works(small_disk: Path) -> None:
@@ -167,6 +153,25 @@ def test_an_experiment_that_cannot_start_for_want_of_room_starts_when_there_is_s
         assert alive.experiments.attention.wait(DEADLINE)
         alive.attend()
         assert [row.state for row in alive.experiments.experiments()] == ["running"]
+
+
+def test_one_experiment_that_finds_no_room_keeps_no_other_from_being_attended_to(tmp_path: Path) -> None:
+    with director(tmp_path) as alive, filling_disk() as disk:
+        alive.connect_as("north", fingerprint="f" * 12)
+        for name in ("old", "young"):
+            alive.submit(name, envoys=1)
+        # Taken in by a version that did not note what envoys announce: it is noted when they are there.
+        alive.journal.change_members("old", ["north"], fingerprint="")
+        noted: list[OSError] = []
+        alive.experiments.on_fault = lambda error: not noted.append(error)
+        alive.work("young", "north")
+        alive.disconnect("north")
+        disk.left = 1
+        alive.connect_as("north", fingerprint="f" * 12)
+        assert [error.errno for error in noted] == [errno.ENOSPC]
+        assert alive.work("young", "north"), "it goes on with who is back"
+        alive.attend()
+        assert alive.journal.members("old")[0].fingerprint == "f" * 12
 
 
 def test_only_want_of_room_pauses_the_director(tmp_path: Path) -> None:

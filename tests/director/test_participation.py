@@ -195,6 +195,19 @@ def test_too_few_wait_and_the_experiment_says_for_whom(tmp_path: Path) -> None:
         assert bodies(alive, "round_started")[-1]["cohort"] == ["north", "south"]
 
 
+def test_a_director_that_has_listened_for_long_says_at_once_for_whom_a_new_experiment_waits(
+    tmp_path: Path,
+) -> None:
+    with director(tmp_path) as alive:
+        alive.attend()
+        alive.pass_time(60.0)
+        started(alive, "north", "south")
+        alive.disconnect("south")
+        assert alive.experiments.experiment("rows").reason == (
+            "waiting for envoys: 1 of 2 are there; the envoy south is away"
+        )
+
+
 def test_so_many_failures_that_too_few_are_left_end_it_with_all_reasons_once_the_others_are_done(
     tmp_path: Path,
 ) -> None:

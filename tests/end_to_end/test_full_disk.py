@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import signal
@@ -12,6 +11,7 @@ import pytest
 
 from tests.deployment import DEADLINE, Deployment, Service, shard_entry, write_yaml
 from tests.end_to_end.test_coming_back import restart, workspace
+from tests.full_disk import fill
 
 
 @pytest.fixture
@@ -21,18 +21,6 @@ def on_small_disk(deployment: Deployment, speech: Path, small_disk: Path) -> Dep
     for rank, name in enumerate(("north", "south")):
         deployment.start_envoy(name, shard_entry(speech, rank, 2))
     return deployment
-
-
-def fill(disk: Path) -> Path:
-    """Leave no byte of a disk free; return what takes the room."""
-    ballast = disk / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(1024)):
-                pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
-    return ballast
 
 
 def test_a_full_disk_gives_nothing_up_and_the_same_bits_come_when_there_is_room(
