@@ -138,5 +138,23 @@ def _keep_members(connection: sqlite3.Connection) -> None:
             )
 
 
-_STEPS: list[Callable[[sqlite3.Connection], None]] = [_create, _keep_needs_beside_plans, _keep_members]
+def _keep_signatures(connection: sqlite3.Connection) -> None:
+    """Make room for what was signed, and for revocations."""
+    connection.execute("CREATE TABLE signed (experiment TEXT PRIMARY KEY, submission BLOB NOT NULL)")
+    connection.execute(
+        "CREATE TABLE amendments (experiment TEXT NOT NULL, number INTEGER NOT NULL, amendment BLOB NOT NULL, "
+        "PRIMARY KEY (experiment, number))"
+    )
+    connection.execute(
+        "CREATE TABLE revocations (name TEXT NOT NULL, serial TEXT NOT NULL, revocation BLOB NOT NULL, "
+        "PRIMARY KEY (name, serial))"
+    )
+
+
+_STEPS: list[Callable[[sqlite3.Connection], None]] = [
+    _create,
+    _keep_needs_beside_plans,
+    _keep_members,
+    _keep_signatures,
+]
 VERSION = len(_STEPS)

@@ -9,6 +9,26 @@ class Empty(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class Signature(_message.Message):
+    __slots__ = ("certificate", "signature")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    signature: bytes
+    def __init__(self, certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class Challenge(_message.Message):
+    __slots__ = ("nonce",)
+    NONCE_FIELD_NUMBER: _ClassVar[int]
+    nonce: bytes
+    def __init__(self, nonce: _Optional[bytes] = ...) -> None: ...
+
+class Introduction(_message.Message):
+    __slots__ = ("signature",)
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    signature: Signature
+    def __init__(self, signature: _Optional[_Union[Signature, _Mapping]] = ...) -> None: ...
+
 class Blob(_message.Message):
     __slots__ = ("sha256", "size")
     SHA256_FIELD_NUMBER: _ClassVar[int]
@@ -18,7 +38,7 @@ class Blob(_message.Message):
     def __init__(self, sha256: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
 
 class Announcement(_message.Message):
-    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments", "code_hashes", "shard_package", "protocol", "kept")
+    __slots__ = ("version", "code_hash", "dataset", "classes", "samples", "fingerprint", "devices", "experiments", "code_hashes", "shard_package", "protocol", "kept", "process", "policy")
     class SamplesEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -45,6 +65,8 @@ class Announcement(_message.Message):
     SHARD_PACKAGE_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     KEPT_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
     version: str
     code_hash: str
     dataset: str
@@ -57,7 +79,32 @@ class Announcement(_message.Message):
     shard_package: Package
     protocol: int
     kept: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ..., code_hashes: _Optional[_Mapping[str, str]] = ..., shard_package: _Optional[_Union[Package, _Mapping]] = ..., protocol: _Optional[int] = ..., kept: _Optional[_Iterable[str]] = ...) -> None: ...
+    process: str
+    policy: SitePolicy
+    def __init__(self, version: _Optional[str] = ..., code_hash: _Optional[str] = ..., dataset: _Optional[str] = ..., classes: _Optional[_Iterable[str]] = ..., samples: _Optional[_Mapping[str, int]] = ..., fingerprint: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., experiments: _Optional[_Iterable[str]] = ..., code_hashes: _Optional[_Mapping[str, str]] = ..., shard_package: _Optional[_Union[Package, _Mapping]] = ..., protocol: _Optional[int] = ..., kept: _Optional[_Iterable[str]] = ..., process: _Optional[str] = ..., policy: _Optional[_Union[SitePolicy, _Mapping]] = ...) -> None: ...
+
+class SitePolicy(_message.Message):
+    __slots__ = ("limits_checkpoints", "checkpoints", "bounds", "limits_workspaces", "workspaces", "unsigned")
+    class BoundsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    LIMITS_CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_FIELD_NUMBER: _ClassVar[int]
+    BOUNDS_FIELD_NUMBER: _ClassVar[int]
+    LIMITS_WORKSPACES_FIELD_NUMBER: _ClassVar[int]
+    WORKSPACES_FIELD_NUMBER: _ClassVar[int]
+    UNSIGNED_FIELD_NUMBER: _ClassVar[int]
+    limits_checkpoints: bool
+    checkpoints: _containers.RepeatedScalarFieldContainer[str]
+    bounds: _containers.ScalarMap[str, float]
+    limits_workspaces: bool
+    workspaces: _containers.RepeatedScalarFieldContainer[str]
+    unsigned: bool
+    def __init__(self, limits_checkpoints: bool = ..., checkpoints: _Optional[_Iterable[str]] = ..., bounds: _Optional[_Mapping[str, float]] = ..., limits_workspaces: bool = ..., workspaces: _Optional[_Iterable[str]] = ..., unsigned: bool = ...) -> None: ...
 
 class Package(_message.Message):
     __slots__ = ("name", "version")
@@ -78,28 +125,51 @@ class Device(_message.Message):
     def __init__(self, name: _Optional[str] = ..., model: _Optional[str] = ..., memory: _Optional[int] = ...) -> None: ...
 
 class Order(_message.Message):
-    __slots__ = ("start", "stop", "connected", "forget")
+    __slots__ = ("start", "stop", "connected", "forget", "revoked")
     START_FIELD_NUMBER: _ClassVar[int]
     STOP_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     FORGET_FIELD_NUMBER: _ClassVar[int]
+    REVOKED_FIELD_NUMBER: _ClassVar[int]
     start: Start
     stop: str
     connected: Empty
     forget: str
-    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., stop: _Optional[str] = ..., connected: _Optional[_Union[Empty, _Mapping]] = ..., forget: _Optional[str] = ...) -> None: ...
+    revoked: Revocation
+    def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., stop: _Optional[str] = ..., connected: _Optional[_Union[Empty, _Mapping]] = ..., forget: _Optional[str] = ..., revoked: _Optional[_Union[Revocation, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("experiment", "plan", "frozen_fingerprint", "code_hash")
+    __slots__ = ("experiment", "plan", "frozen_fingerprint", "code_hash", "submitted", "amendments")
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     CODE_HASH_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    AMENDMENTS_FIELD_NUMBER: _ClassVar[int]
     experiment: str
     plan: str
     frozen_fingerprint: str
     code_hash: str
-    def __init__(self, experiment: _Optional[str] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., code_hash: _Optional[str] = ...) -> None: ...
+    submitted: Submission
+    amendments: _containers.RepeatedCompositeFieldContainer[Amendment]
+    def __init__(self, experiment: _Optional[str] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., code_hash: _Optional[str] = ..., submitted: _Optional[_Union[Submission, _Mapping]] = ..., amendments: _Optional[_Iterable[_Union[Amendment, _Mapping]]] = ...) -> None: ...
+
+class Amendment(_message.Message):
+    __slots__ = ("settings", "number", "signature")
+    class SettingsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    settings: _containers.ScalarMap[str, str]
+    number: int
+    signature: Signature
+    def __init__(self, settings: _Optional[_Mapping[str, str]] = ..., number: _Optional[int] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ...) -> None: ...
 
 class TasksRequest(_message.Message):
     __slots__ = ("wait",)
@@ -188,26 +258,30 @@ class Receipt(_message.Message):
     def __init__(self, counted: bool = ..., reason: _Optional[str] = ..., again: bool = ...) -> None: ...
 
 class Failure(_message.Message):
-    __slots__ = ("reason", "traceback", "passing")
+    __slots__ = ("reason", "traceback", "passing", "kind")
     REASON_FIELD_NUMBER: _ClassVar[int]
     TRACEBACK_FIELD_NUMBER: _ClassVar[int]
     PASSING_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
     reason: str
     traceback: str
     passing: bool
-    def __init__(self, reason: _Optional[str] = ..., traceback: _Optional[str] = ..., passing: bool = ...) -> None: ...
+    kind: str
+    def __init__(self, reason: _Optional[str] = ..., traceback: _Optional[str] = ..., passing: bool = ..., kind: _Optional[str] = ...) -> None: ...
 
 class Envoy(_message.Message):
-    __slots__ = ("name", "announcement", "since", "experiments")
+    __slots__ = ("name", "announcement", "since", "experiments", "certificate_ends")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ANNOUNCEMENT_FIELD_NUMBER: _ClassVar[int]
     SINCE_FIELD_NUMBER: _ClassVar[int]
     EXPERIMENTS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_ENDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     announcement: Announcement
     since: float
     experiments: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, name: _Optional[str] = ..., announcement: _Optional[_Union[Announcement, _Mapping]] = ..., since: _Optional[float] = ..., experiments: _Optional[_Iterable[str]] = ...) -> None: ...
+    certificate_ends: float
+    def __init__(self, name: _Optional[str] = ..., announcement: _Optional[_Union[Announcement, _Mapping]] = ..., since: _Optional[float] = ..., experiments: _Optional[_Iterable[str]] = ..., certificate_ends: _Optional[float] = ...) -> None: ...
 
 class Envoys(_message.Message):
     __slots__ = ("envoys",)
@@ -276,7 +350,7 @@ class SubmitChunk(_message.Message):
     def __init__(self, submission: _Optional[_Union[Submission, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol")
+    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol", "director", "signature")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +359,8 @@ class Submission(_message.Message):
     FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     BLOB_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    DIRECTOR_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     plan: str
@@ -293,10 +369,12 @@ class Submission(_message.Message):
     frozen_fingerprint: str
     blob: Blob
     protocol: int
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ...) -> None: ...
+    director: str
+    signature: Signature
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ..., director: _Optional[str] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
-    __slots__ = ("settings", "accept_code")
+    __slots__ = ("settings", "accept_code", "amendment")
     class SettingsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -306,9 +384,11 @@ class ResumeRequest(_message.Message):
         def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     SETTINGS_FIELD_NUMBER: _ClassVar[int]
     ACCEPT_CODE_FIELD_NUMBER: _ClassVar[int]
+    AMENDMENT_FIELD_NUMBER: _ClassVar[int]
     settings: _containers.ScalarMap[str, str]
     accept_code: bool
-    def __init__(self, settings: _Optional[_Mapping[str, str]] = ..., accept_code: bool = ...) -> None: ...
+    amendment: Amendment
+    def __init__(self, settings: _Optional[_Mapping[str, str]] = ..., accept_code: bool = ..., amendment: _Optional[_Union[Amendment, _Mapping]] = ...) -> None: ...
 
 class ExcludeRequest(_message.Message):
     __slots__ = ("envoy",)
@@ -335,3 +415,57 @@ class Event(_message.Message):
     kind: str
     body: str
     def __init__(self, id: _Optional[int] = ..., time: _Optional[float] = ..., kind: _Optional[str] = ..., body: _Optional[str] = ...) -> None: ...
+
+class Revocation(_message.Message):
+    __slots__ = ("name", "serial", "time", "reason", "by", "signature")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SERIAL_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    serial: str
+    time: float
+    reason: str
+    by: str
+    signature: Signature
+    def __init__(self, name: _Optional[str] = ..., serial: _Optional[str] = ..., time: _Optional[float] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ...) -> None: ...
+
+class Revocations(_message.Message):
+    __slots__ = ("revocations",)
+    REVOCATIONS_FIELD_NUMBER: _ClassVar[int]
+    revocations: _containers.RepeatedCompositeFieldContainer[Revocation]
+    def __init__(self, revocations: _Optional[_Iterable[_Union[Revocation, _Mapping]]] = ...) -> None: ...
+
+class AuditRequest(_message.Message):
+    __slots__ = ("since", "member", "what", "last")
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    LAST_FIELD_NUMBER: _ClassVar[int]
+    since: float
+    member: str
+    what: str
+    last: int
+    def __init__(self, since: _Optional[float] = ..., member: _Optional[str] = ..., what: _Optional[str] = ..., last: _Optional[int] = ...) -> None: ...
+
+class AuditEntry(_message.Message):
+    __slots__ = ("time", "member", "role", "address", "what", "experiment", "outcome", "count")
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    MEMBER_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    time: float
+    member: str
+    role: str
+    address: str
+    what: str
+    experiment: str
+    outcome: str
+    count: int
+    def __init__(self, time: _Optional[float] = ..., member: _Optional[str] = ..., role: _Optional[str] = ..., address: _Optional[str] = ..., what: _Optional[str] = ..., experiment: _Optional[str] = ..., outcome: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...

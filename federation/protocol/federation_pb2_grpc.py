@@ -39,6 +39,11 @@ class DirectorStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.Introduce = channel.unary_unary(
+                '/federation.Director/Introduce',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.Challenge.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Introduction.FromString,
+                _registered_method=True)
         self.Connect = channel.unary_stream(
                 '/federation.Director/Connect',
                 request_serializer=federation_dot_protocol_dot_federation__pb2.Announcement.SerializeToString,
@@ -109,10 +114,32 @@ class DirectorStub(object):
                 request_serializer=federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
                 response_deserializer=federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
                 _registered_method=True)
+        self.Revoke = channel.unary_unary(
+                '/federation.Director/Revoke',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.Revocation.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Revocations.FromString,
+                _registered_method=True)
+        self.ListRevocations = channel.unary_unary(
+                '/federation.Director/ListRevocations',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.Revocations.FromString,
+                _registered_method=True)
+        self.Audit = channel.unary_stream(
+                '/federation.Director/Audit',
+                request_serializer=federation_dot_protocol_dot_federation__pb2.AuditRequest.SerializeToString,
+                response_deserializer=federation_dot_protocol_dot_federation__pb2.AuditEntry.FromString,
+                _registered_method=True)
 
 
 class DirectorServicer(object):
     """Missing associated documentation comment in .proto file."""
+
+    def Introduce(self, request, context):
+        """Everybody.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def Connect(self, request, context):
         """Envoys.
@@ -200,9 +227,33 @@ class DirectorServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Revoke(self, request, context):
+        """Operators.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevocations(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Audit(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectorServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Introduce': grpc.unary_unary_rpc_method_handler(
+                    servicer.Introduce,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.Challenge.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Introduction.SerializeToString,
+            ),
             'Connect': grpc.unary_stream_rpc_method_handler(
                     servicer.Connect,
                     request_deserializer=federation_dot_protocol_dot_federation__pb2.Announcement.FromString,
@@ -273,6 +324,21 @@ def add_DirectorServicer_to_server(servicer, server):
                     request_deserializer=federation_dot_protocol_dot_federation__pb2.Empty.FromString,
                     response_serializer=federation_dot_protocol_dot_federation__pb2.Experiment.SerializeToString,
             ),
+            'Revoke': grpc.unary_unary_rpc_method_handler(
+                    servicer.Revoke,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.Revocation.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Revocations.SerializeToString,
+            ),
+            'ListRevocations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevocations,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.Empty.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.Revocations.SerializeToString,
+            ),
+            'Audit': grpc.unary_stream_rpc_method_handler(
+                    servicer.Audit,
+                    request_deserializer=federation_dot_protocol_dot_federation__pb2.AuditRequest.FromString,
+                    response_serializer=federation_dot_protocol_dot_federation__pb2.AuditEntry.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'federation.Director', rpc_method_handlers)
@@ -283,6 +349,33 @@ def add_DirectorServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class Director(object):
     """Missing associated documentation comment in .proto file."""
+
+    @staticmethod
+    def Introduce(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/Introduce',
+            federation_dot_protocol_dot_federation__pb2.Challenge.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Introduction.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Connect(request,
@@ -652,6 +745,87 @@ class Director(object):
             '/federation.Director/Remove',
             federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
             federation_dot_protocol_dot_federation__pb2.Experiment.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Revoke(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/Revoke',
+            federation_dot_protocol_dot_federation__pb2.Revocation.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Revocations.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevocations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/federation.Director/ListRevocations',
+            federation_dot_protocol_dot_federation__pb2.Empty.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.Revocations.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Audit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/federation.Director/Audit',
+            federation_dot_protocol_dot_federation__pb2.AuditRequest.SerializeToString,
+            federation_dot_protocol_dot_federation__pb2.AuditEntry.FromString,
             options,
             channel_credentials,
             insecure,
