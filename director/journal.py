@@ -210,7 +210,7 @@ class Journal:
         with self.transaction():
             return bool(
                 self._connection.execute(
-                    "INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    f"INSERT INTO results VALUES (?{', ?' * len(fields(result))}) ON CONFLICT DO NOTHING",
                     (experiment, *(getattr(result, f.name) for f in fields(result))),
                 ).rowcount
             )
@@ -229,7 +229,7 @@ class Journal:
         """Return the results of the open round, in the order in which they came."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT round, task, envoy, data_size, blob, statistics FROM results WHERE experiment = ? ORDER BY rowid",
+                "SELECT round, task, envoy, data_size, blob, statistics, norm FROM results WHERE experiment = ? ORDER BY rowid",
                 (experiment,),
             ).fetchall()
         return [ResultRow(*row) for row in rows]

@@ -133,12 +133,13 @@ class Lives:
         with aggregator.lock:
             if aggregator.failure is not None or aggregator.stopped or aggregator.finished:
                 return
+            member = announced(envoy, row.experiment)
             with self._journal.transaction():
-                self._journal.put_members(row.name, [announced(envoy, row.experiment)])
+                self._journal.put_members(row.name, [member])
                 self._journal.add_event(
                     row.name, "envoy_joined", {"envoy": envoy.name, "round": aggregator.round_number}
                 )
-            aggregator.members[envoy.name] = Member(envoy.name)
+            aggregator.members[envoy.name] = Member(envoy.name, samples=member.announced)
 
     def end(self, name: str, state: str, reason: str) -> None:
         """End an experiment that has no aggregator; one that has ended before stays as it is."""

@@ -151,10 +151,15 @@ def _keep_signatures(connection: sqlite3.Connection) -> None:
     )
 
 
+def _keep_norms(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE results ADD COLUMN norm REAL")
+
+
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [
     _create,
     _keep_needs_beside_plans,
     _keep_members,
     _keep_signatures,
+    _keep_norms,
 ]
 VERSION = len(_STEPS)

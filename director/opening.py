@@ -89,7 +89,7 @@ def _progress(row: ExperimentRow, members: Sequence[MemberRow], opened: OpenRow 
     return Progress(
         row.round,
         BestModel(row.best_round, row.best_score) if row.best_round >= 0 else None,
-        tuple(Member(m.name, m.standing, m.reason, m.counted) for m in members),
+        tuple(Member(m.name, m.standing, m.reason, m.counted, m.announced) for m in members),
         OpenedRound(row.round, opened.cohort, opened.attempt, out=frozenset(opened.out)) if opened else None,
     )
 
@@ -117,7 +117,7 @@ def _count(result: ResultRow, aggregator: Aggregator, blobs: BlobStore) -> str |
     """Hand a recorded result in; say what keeps it from counting."""
     try:
         tensors = blobs.open(result.blob) if result.blob else {}
-        output = TaskOutput(tensors, unpack(result.statistics), result.blob)
+        output = TaskOutput(tensors, unpack(result.statistics), result.blob, result.norm)
         counted = aggregator.send_local_task_results(
             result.envoy, result.round, result.task, result.data_size, output
         )

@@ -56,6 +56,7 @@ class JournalRecord:
             result.data_size,
             result.output.blob or "",
             pack(result.output.statistics),
+            result.output.norm,
         )
         with self._journal.transaction():
             if not self._journal.add_result(self._experiment, row):
@@ -163,9 +164,13 @@ class JournalRecord:
             "best_round": closed.best.round_number if closed.best else None,
             "exchanged_sha256": model,
         }
+        if closed.left_out:
+            body["left_out"] = list(closed.left_out)
         with self._journal.transaction():
             self._journal.update_experiment(self._experiment, **changes)
-            self._journal.change_members(self._experiment, closed.cohort, counted=closed.round_number)
+            self._journal.change_members(self._experiment, closed.counted, counted=closed.round_number)
+            for kind, told in closed.events:
+                self._journal.add_event(self._experiment, kind, told)
             if closed.late:
                 late = {"round": closed.round_number, "envoys": list(closed.late)}
                 self._journal.add_event(self._experiment, "stragglers", late)
@@ -173,8 +178,8 @@ class JournalRecord:
             uploads = self._journal.clear_results(self._experiment)
             self._journal.open_round(self._experiment, None)
             if closed.last or closed.failure:
-                told = {"reason": changes["reason"]}
-                self._journal.add_event(self._experiment, changes["state"], told)
+                end = {"reason": changes["reason"]}
+                self._journal.add_event(self._experiment, changes["state"], end)
             elif closed.opens is not None:
                 self._open(closed.opens)
         return uploads

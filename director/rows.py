@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -51,6 +52,11 @@ class MemberRow:
     fingerprint: str = ""
 
     @property
+    def announced(self) -> dict[str, int] | None:
+        """How many samples it has announced, by split; None if that is not known."""
+        return json.loads(self.samples) if self.samples else None
+
+    @property
     def takes_part(self) -> bool:
         """Whether rounds are run with it, now or when it is back."""
         return self.standing in (ACTIVE, ABSENT)
@@ -77,7 +83,7 @@ class EventRow:
 
 @dataclass(frozen=True)
 class ResultRow:
-    """A result of the open round."""
+    """A result of the open round; ``norm`` is its update's, None of a task that does not train or of an earlier version."""
 
     round: int
     task: str
@@ -85,3 +91,4 @@ class ResultRow:
     data_size: int
     blob: str
     statistics: bytes
+    norm: float | None = None

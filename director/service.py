@@ -194,7 +194,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         if aggregator is not None and request.passing:
             self._experiments.cannot_work(caller.experiment, caller.name, reason)
         elif aggregator is not None:
-            aggregator.fail(caller.name, reason, request.traceback[-MAX_TEXT:])
+            aggregator.fail(caller.name, reason, request.traceback[-MAX_TEXT:], request.kind)
         return pb.Receipt(counted=aggregator is not None)
 
     # Workspaces.

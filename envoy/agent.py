@@ -24,7 +24,7 @@ from envoy.workers import Workers
 from federation.code import code_hashes, project_version
 from federation.errors import Refused
 from federation.experiments import broken_experiments
-from federation.federation_file import open_shard
+from federation.federation_file import open_shard, samples_of
 from federation.plan import plan_from_json
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
@@ -99,7 +99,7 @@ class Agent:
         for problem in broken_experiments():
             logger.warning("%s", problem)
         package, version = package_of(self._config.shard_descriptor.template)
-        samples = {split: len(shard.split(split)) for split in ("train", "validation", "test")}
+        samples = samples_of(shard)
         logger.info(
             "%s: %s, %s",
             self._config.name,

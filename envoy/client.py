@@ -124,6 +124,7 @@ class GrpcAggregatorClient:
         reason: str,
         traceback: str = "",
         passing: bool = False,
+        kind: str = "",
         is_wanted: Callable[[], bool] = lambda: True,
     ) -> None:
         """Tell the director that this envoy cannot go on with the experiment, for as long as it takes and is wanted.
@@ -134,10 +135,12 @@ class GrpcAggregatorClient:
             One line, and what may help whoever mends it.
         passing
             It has not failed: it goes on by itself when the reason is gone.
+        kind
+            Of the failure, such as `federation.errors.DIVERGED`.
         is_wanted
             Asked before each attempt.
         """
-        failure = pb.Failure(reason=reason, traceback=traceback, passing=passing)
+        failure = pb.Failure(reason=reason, traceback=traceback, passing=passing, kind=kind)
 
         def report(stub: rpc.DirectorStub) -> None:
             if is_wanted():

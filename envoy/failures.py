@@ -61,6 +61,7 @@ class Failures:
                     failure.reason,
                     failure.traceback,
                     failure.passing,
+                    failure.kind,
                     lambda: self._is_wanted(experiment, failure),
                 )
             except (InputError, Refused) as error:

@@ -25,7 +25,7 @@ from envoy.connection import Connection
 from envoy.room import what_is_full
 from federation.code import code_hash
 from federation.equal_code import is_equal
-from federation.errors import FederationError, Refused
+from federation.errors import FederationError, Refused, kind_of
 from federation.federation_file import open_shard
 from federation.logs import configure
 from federation.plan import plan_from_json
@@ -100,7 +100,8 @@ def _failure_of(error: Exception) -> dict[str, Any]:
         what = "fails" if full.errno == errno.EIO else "is full"
         return {"reason": f"its disk {what} ({full.strerror})", "traceback": told, "passing": True}
     reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
-    return {"reason": reason.splitlines()[0] if reason else type(error).__name__, "traceback": told}
+    line = reason.splitlines()[0] if reason else type(error).__name__
+    return {"reason": line, "traceback": told, "kind": kind_of(error)}
 
 
 def main() -> int:

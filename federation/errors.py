@@ -35,3 +35,16 @@ class ExperimentFailed(FederationError):  # noqa: N818
     """The experiment ended without a result: it failed or was stopped."""
 
     exit_code = 6
+
+
+class Diverged(ExperimentFailed):
+    """The loss, or what was trained, is not finite: whether that is the site's fault or the model's, the others show."""
+
+
+DIVERGED = "diverged"
+"""The kind of failure that `Diverged` is, as it is told to others."""
+
+
+def kind_of(error: Exception) -> str:
+    """Return the kind of failure that an error is; empty for one that has no name."""
+    return DIVERGED if isinstance(error, Diverged) else ""

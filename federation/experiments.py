@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -36,12 +37,16 @@ class Experiment:
         What ``config.json`` of its exported models says, by which a model folder is known again.
     statistics : str
         The kind of statistics that sites send, one of ``federation.statistics``.
+    enlargement : callable
+        How many samples an epoch makes of each one, given the settings: a site may say that it has used so many times what it
+        has announced, times the ``epochs`` of the settings if they have such a field, and no more.
     """
 
     settings: type[Any]
     recipe: str
     architectures: tuple[str, ...]
     statistics: str = "classification"
+    enlargement: Callable[[Any], float] = lambda settings: 1.0
 
 
 def experiment_names() -> list[str]:

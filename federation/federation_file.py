@@ -79,3 +79,8 @@ def open_shard(entry: Component) -> ShardDescriptor:
     module, _, name = template.rpartition(".")
     shard: ShardDescriptor = getattr(import_module(module), name)(**schema.plain(entry.settings))
     return shard
+
+
+def samples_of(shard: ShardDescriptor) -> dict[str, int]:
+    """Return how many samples a shard has, by split: what an envoy announces, and weighs by."""
+    return {split: len(shard.split(split)) for split in ("train", "validation", "test")}

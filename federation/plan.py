@@ -28,7 +28,13 @@ from federation.plan_checks import (
     metrics,
     task_groups,
 )
-from federation.plan_defaults import assign_all_tasks, fill_metrics, fill_sections, read_files
+from federation.plan_defaults import (
+    assign_all_tasks,
+    fill_enlargement,
+    fill_metrics,
+    fill_sections,
+    read_files,
+)
 from federation.schema import Component, OfKind
 from federation.settings import UNWRITTEN, AggregatorSettings, FederationSettings, NoSettings
 
@@ -105,6 +111,12 @@ class CheckedPlan:
     def experiment(self) -> str:
         """The name of the plan's experiment."""
         return str(self.config["task_runner"]["settings"]["experiment"])
+
+    @property
+    def most_seen(self) -> float:
+        """How often a round may see each sample: the experiment's ``epochs``, if it has any, times the enlargement."""
+        epochs = self.config["task_runner"]["settings"].get("epochs", 1)
+        return float(epochs if isinstance(epochs, int) and epochs > 0 else 1) * self.federation.enlargement
 
     @cached_property
     def hash(self) -> str:
@@ -189,6 +201,7 @@ def _checked(content: Document, name: str, experiment: Checking) -> CheckedPlan:
     fill_sections(content)
     assign_all_tasks(content)
     fill_metrics(content)
+    fill_enlargement(content)
     checks: list[schema.Check] = [
         forbidden,
         task_groups,

@@ -106,6 +106,17 @@ def experiment_settings(content: Document, checking: Checking) -> Iterator[Probl
             f"the experiment {name} sends statistics of the kind {experiment.statistics}, not {shown(kind)}"
         )
         yield content.problem(metrics_at, message)
+    enlargement_at: document.Path = ("federation", "settings", "enlargement")
+    said, found = content.get(*enlargement_at), enlargement_of(content, experiment)
+    if isinstance(said, int | float) and found is not None and said != found:
+        message = f"must be {found:g}, which the experiment makes of each sample; leave it out"
+        yield content.problem(enlargement_at, message)
+
+
+def enlargement_of(content: Document, experiment: Experiment) -> float | None:
+    """Return how many samples an epoch of a plan's experiment makes of each one; None if its settings are not sound."""
+    settings, problems = schema.check_part(content, SETTINGS, experiment.settings)
+    return None if problems else float(experiment.enlargement(settings))
 
 
 def experiment_to_check(name: str, checking: Checking) -> Experiment | None:

@@ -14,7 +14,7 @@ from federation import document
 from federation.document import Document, shown
 from federation.errors import InputError
 from federation.experiments import experiment_named
-from federation.plan_checks import SETTINGS
+from federation.plan_checks import SETTINGS, enlargement_of
 
 FILE = "_file"
 
@@ -64,6 +64,14 @@ def fill_metrics(content: Document) -> None:
     if isinstance(settings, dict) and "metrics" not in settings and isinstance(name, str):
         with suppress(InputError):  # said where the experiment is checked
             settings["metrics"] = experiment_named(name).statistics
+
+
+def fill_enlargement(content: Document) -> None:
+    """Take from the experiment how many samples an epoch makes of each one, where the plan does not say it."""
+    settings, name = content.get("federation", "settings"), content.get(*SETTINGS, "experiment")
+    if isinstance(settings, dict) and "enlargement" not in settings and isinstance(name, str):
+        with suppress(InputError):  # said where the experiment is checked
+            settings["enlargement"] = enlargement_of(content, experiment_named(name)) or 1.0
 
 
 def read_files(content: Document, folder: Path) -> None:

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=100 * 365 * 86_400)]
+Times = Annotated[float, Field(ge=1, le=1e9)]
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -108,6 +109,14 @@ class FederationSettings:
         Stop when the best metric has not improved for so many rounds.
     join_late : bool
         Envoys that match and come when the experiment runs take part from the next round.
+    enlargement : float
+        How many samples an epoch makes of each one at most. What the experiment says, if it says it.
+    max_share : float, optional
+        No envoy has more than this share of a round's weight (`federation.engine.weights`).
+    outlier : float
+        An update whose norm is more than so many times that of the others is left out (`federation.engine.norms`).
+    clip : float, optional
+        Scale what is above so many times the norm of the others down to it, in the place of leaving it out.
     """
 
     envoys: Count
@@ -124,7 +133,21 @@ class FederationSettings:
     round_limit: Seconds = 86_400.0
     patience: Count | None = None
     join_late: bool = False
+    enlargement: Annotated[float, Field(ge=1, le=1000)] = 1.0
+    max_share: Annotated[float, Field(gt=0, le=1)] | None = None
+    outlier: Times = 1000.0
+    clip: Times | None = None
 
 
-UNWRITTEN = ("cohort", "grace", "round_limit", "patience", "join_late")
+UNWRITTEN = (
+    "cohort",
+    "grace",
+    "round_limit",
+    "patience",
+    "join_late",
+    "enlargement",
+    "max_share",
+    "outlier",
+    "clip",
+)
 """Settings that came after version 0.1.0, which knows no such keys: at their defaults a plan's JSON leaves them out."""

@@ -16,11 +16,11 @@ def aggregate(
     tensor_db: TensorDB,
     origin: str,
     round_number: int,
-    sample_counts: Mapping[str, int],
+    shares: Mapping[str, float],
     expected: Mapping[str, TensorSpec],
     function: Any = None,
 ) -> Tensors:
-    """Aggregate what was trained in a round, tensor by tensor, in the order in which the counts name the collaborators.
+    """Aggregate what was trained in a round, tensor by tensor, in the order in which the shares name the collaborators.
 
     Parameters
     ----------
@@ -30,8 +30,8 @@ def aggregate(
         The aggregator's uuid.
     round_number
         Of the round.
-    sample_counts
-        By collaborator: the weights are proportional to them.
+    shares
+        Each collaborator's of the weight; they sum up to 1.
     expected
         What the model consists of.
     function
@@ -42,13 +42,11 @@ def aggregate(
     ArithmeticError
         If what comes out is no model.
     """
-    total = sum(sample_counts.values())
-    weights = {name: count / total for name, count in sample_counts.items()}
     model: dict[str, Any] = {}
     for name, spec in expected.items():
         key = TensorKey(name, origin, round_number, False, ("trained",))
         value = tensor_db.get_aggregated_tensor(
-            key, weights, aggregation_function=function or WeightedAverage()
+            key, shares, aggregation_function=function or WeightedAverage()
         )
         if value is None or tuple(value.shape) != spec.shape or not all_finite(value):
             raise ArithmeticError(f"the aggregate of tensor {name!r} in round {round_number} is not usable")

@@ -14,13 +14,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from federation.engine.checks import check_result
+from federation.engine.checks import check_result, norm_of
 from federation.engine.client import StaleRound
 from federation.engine.members import ABSENT, EXCLUDED, FAILED
 from federation.engine.results import TaskOutput, TaskResult
 from federation.engine.rounds import Rounds
-from federation.errors import Refused
+from federation.errors import DIVERGED, Refused
 from federation.tensors import Tensors
 
 logger = logging.getLogger(__name__)
@@ -108,6 +109,10 @@ class Aggregator(Rounds):
         if not self.wants(collaborator_name, round_number, task_name):
             return False
         trains = self.assigner.tasks[task_name]["function"] == "train_task"
+        try:
+            model = self.get_model(round_number)
+        except StaleRound:
+            return False
         metrics = check_result(
             task_name,
             data_size,
@@ -115,7 +120,12 @@ class Aggregator(Rounds):
             self.expected if trains else None,
             self.federation.metrics,
             self.federation.classes,
+            self._most_samples(collaborator_name, trains),
         )
+        if trains:
+            length = norm_of(named_tensors, model)
+            named_tensors = replace(named_tensors, norm=length)
+            metrics = {**metrics, "update_norm": length}
         result = TaskResult(collaborator_name, round_number, task_name, data_size, named_tensors, metrics)
         with self.lock:
             if not self.wants(collaborator_name, round_number, task_name):
@@ -123,6 +133,11 @@ class Aggregator(Rounds):
             self.record.result(result)
             self.process_task_results(collaborator_name, round_number, task_name, data_size, named_tensors)
         return True
+
+    def _most_samples(self, collaborator_name: str, trains: bool) -> int | None:
+        """Return how many samples a collaborator can have used for a task; None if it is not known what it has."""
+        announced = self.members[collaborator_name].announced("train" if trains else "validation")
+        return None if announced is None else int(announced * (self.most_seen if trains else 1.0))
 
     def wants(self, collaborator_name: str, round_number: int, task_name: str) -> bool:
         """Say whether a result would count; raises as `send_local_task_results` does."""
@@ -152,10 +167,17 @@ class Aggregator(Rounds):
         """Wait for an envoy no longer: it is absent until it is back."""
         self._note(lambda: self.participation.leave(name, ABSENT, "envoy_absent", self.round_number, reason))
 
-    def fail(self, collaborator_name: str, reason: str, traceback: str = "") -> None:
-        """Take a collaborator that failed out; if too few can be reached then, the experiment fails with the open round."""
-        logger.warning("%s failed: %s", collaborator_name, reason)
+    def fail(self, collaborator_name: str, reason: str, traceback: str = "", kind: str = "") -> None:
+        """Take a collaborator that failed out; if too few can be reached then, the experiment fails with the open round.
+
+        One that is `DIVERGED` is judged when the rest of the round have reported: it may be the model that is at fault.
+        """
         number = self.round_number
+        if kind == DIVERGED and not self.follows and self.participation.is_awaited(collaborator_name):
+            logger.warning("%s diverged: %s", collaborator_name, reason)
+            self._note(lambda: self.participation.diverge(collaborator_name, number, reason, traceback))
+            return
+        logger.warning("%s failed: %s", collaborator_name, reason)
         self._note(
             lambda: self.participation.leave(
                 collaborator_name, FAILED, "envoy_failed", number, reason, traceback
@@ -177,10 +199,6 @@ class Aggregator(Rounds):
     def _note(self, change: Callable[[], bool | None]) -> None:
         with self.turned:
             if not self._time_to_quit() and change():
-                for key in [
-                    key for key in self.collaborator_tasks_results if key.owner in self.participation.out
-                ]:
-                    del self.collaborator_tasks_results[key]
                 self._end_of_round_with_stragglers_check()
                 self._wake()
 

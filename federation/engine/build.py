@@ -49,6 +49,7 @@ def build_aggregator(
     there: Sequence[str] | None = None,
     planned: Mapping[int, OpenedRound] | None = None,
     callbacks: Sequence[Any] = (),
+    samples: Mapping[str, Mapping[str, int]] | None = None,
 ) -> Aggregator:
     """Build the aggregator of an experiment, starting from the exchanged tensors; its `go_on` begins.
 
@@ -70,17 +71,22 @@ def build_aggregator(
         The cohorts of rounds that have been run already, in the place of draws.
     callbacks
         OpenFL's.
+    samples
+        How many the envoys have by split, where there is no progress that says it.
     """
+    known = samples or {}
+    members = tuple(Member(name, samples=known.get(name)) for name in sorted(envoys))
     # What runs at the sites is their affair: OpenFL must not see here what was not checked here.
     openfl_plan = _openfl_plan(plan, sorted(envoys), without=("collaborator", "data_loader", "task_runner"))
     openfl_plan.config["assigner"]["settings"]["seed"] = plan.federation.seed
     openfl_plan.config["aggregator"]["settings"].update(
         record=record,
         federation=plan.federation,
-        progress=progress or Progress(members=tuple(Member(name) for name in sorted(envoys))),
+        progress=progress or Progress(members=members),
         there=list(envoys if there is None else there),
         planned=planned,
         callbacks=callbacks,
+        most_seen=plan.most_seen,
     )
     aggregator: Aggregator = openfl_plan.get_aggregator(tensor_dict=tensors)
     return aggregator

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from federation import statistics as sums
+from federation.engine.norms import norm
 from federation.engine.results import TaskOutput
 from federation.errors import Refused
 from federation.tensors import Tensors, TensorSpec, check_update
@@ -17,6 +19,7 @@ def check_result(
     expected: Mapping[str, TensorSpec] | None,
     kind: str,
     classes: Sequence[str],
+    most: int | None = None,
 ) -> Mapping[str, float]:
     """Check a task's result; return its metrics.
 
@@ -32,6 +35,8 @@ def check_result(
         The tensors that it must bring; None for a task that does not train.
     kind, classes
         Of the statistics.
+    most
+        So many samples its collaborator can have used, by what it announced; None if that is not known.
 
     Raises
     ------
@@ -49,10 +54,29 @@ def check_result(
         raise Refused(f"{task}: {error}") from error
     if int(output.statistics["samples"]) != data_size:
         raise Refused(f"{task}: {data_size} samples are said, {int(output.statistics['samples'])} counted")
+    if most is not None and data_size > most:
+        raise Refused(
+            f"{task}: {data_size} samples are said, where what was announced makes at most {most}; if the experiment sees each "
+            "sample more often than its epochs say, its package must state the enlargement"
+        )
     try:
         return derive(output.statistics, kind, classes)
     except Exception as error:
         raise Refused(f"{task}: no metrics come from its statistics: {error}") from error
+
+
+def norm_of(output: TaskOutput, model: Tensors) -> float:
+    """Return the norm of an update.
+
+    Raises
+    ------
+    Refused
+        If it is so far out that float64 has no number for it.
+    """
+    found = norm(output.tensors, model) if output.norm is None else output.norm
+    if not math.isfinite(found):
+        raise Refused("the norm of the update is not finite")
+    return found
 
 
 def derive(statistics: Tensors, kind: str, classes: Sequence[str]) -> dict[str, float]:

@@ -26,7 +26,8 @@ from openfl.utilities import TensorKey
 from federation.engine.client import AggregatorClient, StaleRound
 from federation.engine.results import TaskOutput
 from federation.engine.tensor_db import TensorDB
-from federation.tensors import Array
+from federation.errors import Diverged
+from federation.tensors import Array, all_finite
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,11 @@ class Collaborator(OpenFLCollaborator):
             tensors={key.tensor_name: value for key, value in tensor_dict.items() if "trained" in key.tags},
             statistics={key.tensor_name: value for key, value in tensor_dict.items() if "metric" in key.tags},
         )
+        # Before it is sent, where it would be refused as this site's fault: the model may be at fault for all.
+        if odd := [
+            name for name, value in {**output.tensors, **output.statistics}.items() if not all_finite(value)
+        ]:
+            raise Diverged(f"round {round_number}: {task_name} gives a {odd[0]} that is not finite")
         data_size = int(output.statistics["samples"])
         if not self.client.send_local_task_results(round_number, task_name, data_size, output):
             logger.info("round %d: %s came too late to count", round_number, task_name)

@@ -7,7 +7,7 @@ that it depends on nothing but who stands where.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,12 +24,20 @@ EXCLUDED = "excluded"
 
 @dataclass
 class Member:
-    """An envoy of an experiment: how it stands and why, and the last round in which it counted."""
+    """An envoy of an experiment: how it stands and why, and the last round in which it counted.
+
+    ``samples`` is what it announced when it was taken in, by split; None if that is not known.
+    """
 
     name: str
     standing: str = ACTIVE
     reason: str = ""
     counted: int | None = None
+    samples: Mapping[str, int] | None = None
+
+    def announced(self, split: str) -> int | None:
+        """Return how many samples of a split it has; None if that is not known."""
+        return None if self.samples is None else self.samples.get(split, 0)
 
 
 class Members(dict[str, Member]):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from federation.engine.members import ABSENT, ACTIVE, Members, draw, wanted
+from federation.engine.members import ABSENT, ACTIVE, FAILED, Members, draw, wanted
 from federation.engine.results import OpenedRound, Progress, Record, Standing
 from federation.errors import InputError
 from federation.settings import FederationSettings
@@ -40,6 +40,8 @@ class Participation:
         Those of its cohort that were there and did not finish in time.
     done
         Those that have finished it, in this order.
+    diverged
+        Those whose loss is not finite, with reason and traceback: judged when nobody else is awaited.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Participation:
         self.out: set[str] = set()
         self.late: list[str] = []
         self.done: list[str] = []
+        self.diverged: dict[str, tuple[str, str]] = {}
         self._gone: set[str] = set()
         self._record = record
         self._settings = settings
@@ -75,6 +78,7 @@ class Participation:
         self.opened, self.out = None, set()
         self.late.clear()
         self.done.clear()
+        self.diverged.clear()
         self._gone.clear()
 
     def runs(self, name: str) -> bool:
@@ -83,7 +87,7 @@ class Participation:
 
     def is_awaited(self, name: str) -> bool:
         """Say whether the open round waits for an envoy."""
-        done_with = name in self.late or name in self.done
+        done_with = name in self.late or name in self.done or name in self.diverged
         return self.runs(name) and self.members[name].standing == ACTIVE and not done_with
 
     def arrive(self, name: str, round_number: int) -> bool:
@@ -122,6 +126,25 @@ class Participation:
             self.members.there.discard(name)
             self.members.held.discard(name)
         return True
+
+    def diverge(self, name: str, round_number: int, reason: str, traceback: str) -> bool:
+        """Take note that an envoy's loss is not finite; False if it does not take part in the round, or that is known."""
+        if not self.is_awaited(name):
+            return False
+        self._record.event("envoy_diverged", envoy=name, round=round_number, reason=reason)
+        self.diverged[name] = reason, traceback
+        return True
+
+    def judge_diverged(self, round_number: int) -> str:
+        """Let those that diverged fail, if they are few; say why the experiment has diverged, if they are more than half."""
+        lost = {name: told for name, told in sorted(self.diverged.items()) if self.runs(name)}
+        if 2 * len(lost) > len(self.cohort):
+            reason = next(iter(lost.values()))[0]
+            return f"diverged: at {len(lost)} of {len(self.cohort)} envoys ({', '.join(lost)}): {reason}"
+        for name, (reason, traceback) in lost.items():
+            self.leave(name, FAILED, "envoy_failed", round_number, reason, traceback)
+        self.diverged.clear()
+        return ""
 
     def take_back(self, name: str, round_number: int) -> bool:
         """Let an envoy that failed or was excluded take part again, from the next round; False if it does anyway."""

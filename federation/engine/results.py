@@ -12,11 +12,15 @@ from federation.tensors import Tensors
 
 @dataclass(frozen=True)
 class TaskOutput:
-    """What a task sends: trained tensors (empty for a validation) and the sums that metrics are derived from."""
+    """What a task sends: trained tensors (empty for a validation) and the sums that metrics are derived from.
+
+    ``norm`` is that of the tensors less the round's model, once it is known.
+    """
 
     tensors: Tensors
     statistics: Tensors
     blob: str | None = None  # SHA-256 under which the director's store already holds the tensors
+    norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,11 @@ class OpenedRound:
 class ClosedRound:
     """A round that is complete.
 
-    ``cohort`` are the envoys that count in it, ``late`` those that had not finished; ``metrics`` are the aggregate's, by task;
-    ``model`` is the new model (None after the validation-only pass); ``best`` names the round whose starting model is the best
-    so far. ``opens`` is the next round; None if it was the last one, the experiment fails with it (``failure``), or too few
-    envoys are there to begin. ``reason`` says why it is the last one if rounds are left.
+    ``cohort`` are the envoys that finished it, ``left_out`` those of them that count for nothing in it because of their
+    updates' norms, ``late`` those that had not finished; ``metrics`` are the aggregate's, by task; ``model`` is the new model
+    (None after the validation-only pass); ``best`` names the round whose starting model is the best so far. ``opens`` is the
+    next round; None if it was the last one, the experiment fails with it (``failure``), or too few envoys are there to begin.
+    ``reason`` says why it is the last one if rounds are left; ``events`` are what else is to be told of it.
     """
 
     round_number: int
@@ -81,6 +86,13 @@ class ClosedRound:
     opens: OpenedRound | None = None
     failure: str = ""
     reason: str = ""
+    left_out: tuple[str, ...] = ()
+    events: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+
+    @property
+    def counted(self) -> tuple[str, ...]:
+        """The envoys that count in it."""
+        return tuple(name for name in self.cohort if name not in self.left_out)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 What of ``openfl.component.Aggregator`` 1.9 is replaced here, and why:
 
-===========================================  ==========================================================================
-``__init__``                                 builds a protobuf of the whole model, shares its default ``callbacks=[]``
-                                             between aggregators, persists to ``tensor.db`` in the current folder
-``process_task_results``                     takes no lock; OpenFL's quorum divides by all who were ever authorised
-``_compute_validation_related_task_metrics`` averages metrics and lets every one of them compete for "best"
-``_end_of_round_check``                      ``last.pbuf`` lacks the last aggregate, which is never validated
-===========================================  ==========================================================================
+========================  =============================================================================================
+``__init__``              builds a protobuf of the whole model, shares its default ``callbacks=[]`` between aggregators,
+                          persists to ``tensor.db`` in the current folder
+``process_task_results``  takes no lock; OpenFL's quorum divides by all who were ever authorised
+``_end_of_round_check``   ``last.pbuf`` lacks the last aggregate, which is never validated
+========================  =============================================================================================
 
 The cycle is OpenFL's: tasks are assigned, results come in, the straggler policy says when a round may end, the round ends,
 callbacks run. A round's sums are taken when it ends, tensor by tensor, in the order of the sorted names.
@@ -35,12 +34,10 @@ from openfl.component import WaitForAllPolicy
 from openfl.pipelines import NoCompressionPipeline, TensorCodec
 from openfl.utilities import TaskResultKey, TensorKey, change_tags
 
-from federation.engine.aggregation import aggregate
 from federation.engine.assigner import validates_the_aggregate
-from federation.engine.checks import derive_total
+from federation.engine.outcome import Finished, Outcome, best_of, events_of, outcome_of
 from federation.engine.participation import Participation
 from federation.engine.results import (
-    BestModel,
     ClosedRound,
     OpenedRound,
     Progress,
@@ -74,6 +71,8 @@ initial_tensor_dict, rounds_to_train, callbacks
         The envoys that are there now: see `arrive`.
     planned
         The cohorts of rounds that have been run already, by number, in the place of draws.
+    most_seen
+        How often a round's training may see each sample.
     """
 
     def __init__(
@@ -94,6 +93,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         best_direction: str = "maximize",
         callbacks: Sequence[Any] = (),
         planned: Mapping[int, OpenedRound] | None = None,
+        most_seen: float = 1.0,
     ) -> None:
         self.uuid = aggregator_uuid
         self.federation_uuid = federation_uuid
@@ -116,6 +116,7 @@ initial_tensor_dict, rounds_to_train, callbacks
         self.best_direction = best_direction
         self.best = progress.best
         self.federation = federation
+        self.most_seen = most_seen
         self.follows = planned is not None
         self.failure: str | None = None
         self.stopped = False
@@ -242,6 +243,10 @@ initial_tensor_dict, rounds_to_train, callbacks
         check = self.straggler_handling_policy.straggler_cutoff_check
         if awaited and not (done and check(done, done + len(awaited))):
             return
+        if self.participation.diverged and (reason := self.participation.judge_diverged(self.round_number)):
+            self.abort(reason)
+            return
+        self._drop_results()
         if self._has_results():
             self._end_of_round_check(awaited)
         elif not awaited and (reason := self.participation.too_few()):
@@ -250,6 +255,11 @@ initial_tensor_dict, rounds_to_train, callbacks
             self.record.open_round(opened)
             self._begin_round(opened)
             self._wake()
+
+    def _drop_results(self) -> None:
+        """Forget what those have sent that count for nothing in the round."""
+        for key in [key for key in self.collaborator_tasks_results if key.owner in self.participation.out]:
+            del self.collaborator_tasks_results[key]
 
     def _has_results(self) -> bool:
         """Say whether each kind of work of the round was finished by one: training without an update is none."""
@@ -260,16 +270,16 @@ initial_tensor_dict, rounds_to_train, callbacks
         tasks = self.assigner.get_all_tasks_for_round(self.round_number)
         return next((task for task in tasks if self.assigner.tasks[task]["function"] == "train_task"), None)
 
-    def _compute_validation_related_task_metrics(self, task_name: str) -> dict[str, float]:
-        """Derive a task's metrics from the sum of what the round's collaborators sent."""
-        outputs = [self.collaborator_tasks_results[key] for key in self._result_keys(task_name)]
-        return derive_total(outputs, self.federation.metrics, self.federation.classes)
-
-    def _aggregate(self, task_name: str) -> Tensors:
-        """Aggregate the tensors of a training task; weights are the sites' sample counts."""
-        counts = {key.owner: self.collaborator_task_weight[key] for key in self._result_keys(task_name)}
-        function = self.assigner.get_aggregation_type_for_task(task_name)
-        return aggregate(self.tensor_db, self.uuid, self.round_number, counts, self.expected, function)
+    def _outcome(self, tasks: Sequence[str]) -> Outcome:
+        """Return what the open round comes to; collaborators weigh by what they announced, if that is known."""
+        outputs = {(key.task_name, key.owner): sent for key, sent in self.collaborator_tasks_results.items()}
+        said = {(key.task_name, key.owner): size for key, size in self.collaborator_task_weight.items()}
+        names, trained = sorted(self.collaborators_done), self._training_task()
+        known = {name: self.members[name].announced("train") for name in names}
+        weights = {name: said.get((trained, name), 0) if n is None else n for name, n in known.items()}
+        finished = Finished(self.round_number, names, tasks, trained, outputs, weights)
+        function = self.assigner.get_aggregation_type_for_task(trained) if trained else None
+        return outcome_of(finished, self.tensor_db, self.uuid, self.expected, self.federation, function)
 
     def _result_keys(self, task_name: str) -> list[Any]:
         keys = [TaskResultKey(task_name, name, self.round_number) for name in sorted(self.collaborators_done)]
@@ -279,10 +289,11 @@ initial_tensor_dict, rounds_to_train, callbacks
         """Derive metrics, aggregate, write it down, and let the next round begin."""
         number = self.round_number
         tasks = self.assigner.get_all_tasks_for_round(number)
-        metrics = {task: self._compute_validation_related_task_metrics(task) for task in tasks}
-        best = self._best_of(metrics)
-        trained = self._training_task()
-        model = self._aggregate(trained) if trained else None
+        outcome = self._outcome(tasks)
+        metrics, model = outcome.metrics, outcome.model
+        validating = [task for task in tasks if validates_the_aggregate(self.assigner.tasks[task])]
+        scores = [metrics[task].get(self.best_metric) for task in validating]
+        best = best_of(self.best, number, scores, self.best_direction)
         last = number >= self.rounds_to_train or (
             number + 1 == self.rounds_to_train
             and not self.assigner.get_all_tasks_for_round(self.rounds_to_train)
@@ -293,13 +304,14 @@ initial_tensor_dict, rounds_to_train, callbacks
             reason = f"{self.best_metric} has not improved for {patience} rounds"
         failure = "" if last else self.participation.too_few()
         opens = None if last or failure else self.participation.drawn(number + 1, 0)
-        cohort = tuple(sorted(self.collaborators_done))
-        all_late = tuple(sorted({*self.stragglers, *late}))
-        kept = self.record.close_round(
-            ClosedRound(number, cohort, metrics, model, best, last, all_late, opens, failure, reason)
+        cohort, all_late = tuple(sorted(self.collaborators_done)), tuple(sorted({*self.stragglers, *late}))
+        left_out, events = tuple(outcome.left_out), events_of(outcome, number)
+        closed = ClosedRound(
+            number, cohort, metrics, model, best, last, all_late, opens, failure, reason, left_out, events
         )
+        kept = self.record.close_round(closed)
         self.best = best
-        for name in cohort:
+        for name in closed.counted:
             self.members[name].counted = number
         logs = {f"aggregator/{task}/{name}": value for task in tasks for name, value in metrics[task].items()}
         self.callbacks.on_round_end(number, logs)
@@ -315,15 +327,6 @@ initial_tensor_dict, rounds_to_train, callbacks
         elif opens is not None:
             self._begin_round(opens)
         self._wake()
-
-    def _best_of(self, metrics: Mapping[str, Mapping[str, float]]) -> BestModel | None:
-        """Compare the model that the round began with to the best so far; ties go to the earlier round."""
-        best = self.best
-        for task, values in metrics.items():
-            if validates_the_aggregate(self.assigner.tasks[task]) and self.best_metric in values:
-                found = BestModel(self.round_number, values[self.best_metric])
-                best = found if found.beats(best, self.best_direction) else best
-        return best
 
     def _time_to_quit(self) -> bool:
         return bool(self.finished or self.failure is not None or self.stopped)

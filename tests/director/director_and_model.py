@@ -21,8 +21,12 @@ from tests.director.known_work import samples, sums, update
 
 NAMES = ("east", "north", "south", "west")
 GRACE, LIMIT = 600.0, 400.0
-FITTING = {"fingerprint": "f" * 64}
-OTHERWISE = FITTING | {"classes": ["no", "yes"]}
+
+
+def announced(name: str, as_it_was: bool) -> dict[str, Any]:
+    """What an envoy says of itself when it comes, as it was or with other classes."""
+    held = {"train": samples(name), "validation": samples(name)}
+    return {"fingerprint": "f" * 64, "samples": held} | ({} if as_it_was else {"classes": ["no", "yes"]})
 
 
 class DirectorAndModel(RuleBasedStateMachine):
@@ -132,7 +136,7 @@ class DirectorAndModel(RuleBasedStateMachine):
     def come_back(self, fits: dict[str, bool]) -> None:
         for name, as_it_was in fits.items():
             self.model.fits[name] = as_it_was
-            self.alive.connect_as(name, **(FITTING if as_it_was else OTHERWISE))
+            self.alive.connect_as(name, **announced(name, as_it_was))
             self.attend()
 
     def live(self) -> Aggregator | None:

@@ -155,6 +155,7 @@ def announcement(**changes: Any) -> pb.Announcement:
         "version": "1.0",
         "dataset": "speech_commands",
         "classes": WORDS,
+        "samples": {"train": 10, "validation": 10},
         "experiments": ["tabular"],
         "code_hashes": {"tabular": HASH},
         "devices": [pb.Device(name=f"cpu:{number}") for number in range(8)],

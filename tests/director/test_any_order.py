@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 
 from federation.engine.members import ACTIVE, EXCLUDED, FAILED
 from federation.plan import plan_from_json
-from tests.director.director_and_model import FITTING, GRACE, LIMIT, NAMES, OTHERWISE, DirectorAndModel
+from tests.director.director_and_model import GRACE, LIMIT, NAMES, DirectorAndModel, announced
 from tests.director.experiment_model import Model
 from tests.director.in_process import MODEL
 from tests.director.known_work import same_bits, simulated, sum_of
@@ -48,7 +48,7 @@ class AnyOrder(DirectorAndModel):
         """An experiment is submitted; some envoys may be there, and some may come later."""
         self.model = Model(needed, size, rounds, join_late, SEED, GRACE, LIMIT)
         for name in sorted(connected):
-            self.alive.connect_as(name, **FITTING)
+            self.alive.connect_as(name, **announced(name, True))
             self.model.fits[name] = True
         federation = {"cohort": size, "join_late": join_late, "grace": GRACE, "round_limit": LIMIT}
         given = {key: value for key, value in federation.items() if value is not None}
@@ -60,7 +60,7 @@ class AnyOrder(DirectorAndModel):
     @rule(name=envoys, fits=st.sampled_from([True, True, False]))
     def connect(self, name: str, fits: bool) -> None:
         """An envoy comes, as it was or with other classes; over a connection that it has, or a new one."""
-        said = FITTING if fits else OTHERWISE
+        said = announced(name, fits)
         self.ordered.discard(name)
         self.do(lambda: self.alive.connect_as(name, **said), lambda: self.model.fits.update({name: fits}))
 

@@ -20,7 +20,7 @@ from federation.tensors import Tensors
 from tests.deployment import write_yaml
 
 VALIDATE, TRAIN, TUNED = "aggregated_model_validation", "train", "locally_tuned_model_validation"
-MODEL = {"a": np.zeros((2, 3), np.float32), "b": np.zeros((), np.float32)}
+MODEL = {"a": np.ones((2, 3), np.float32), "b": np.ones((), np.float32)}
 
 
 class Notes:
@@ -314,10 +314,10 @@ def test_a_plans_aggregators_do_not_share_callbacks(plan: CheckedPlan) -> None:
 def test_what_goes_wrong_at_a_rounds_end_is_the_rounds_and_not_that_of_whoever_reported_last(
     plan: CheckedPlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cannot(self: Any, task_name: str) -> dict[str, float]:
+    def cannot(*arguments: Any) -> None:
         raise InputError("these sums do not go together")
 
-    monkeypatch.setattr(Aggregator, "_compute_validation_related_task_metrics", cannot)
+    monkeypatch.setattr("federation.engine.rounds.outcome_of", cannot)
     aggregator, notes = opened(plan)
     run_round(aggregator, {"north": 1.0, "south": 3.0})
     assert aggregator.failure == "round 0 cannot be ended: these sums do not go together"

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from federation.errors import ExperimentFailed, InputError
+from federation.errors import Diverged, InputError
 from federation.statistics import add
 from workspace.learning.recipe import Batch, Recipe, Samples
 from workspace.learning.settings import TrainingSettings
@@ -150,7 +150,7 @@ def train_round(
     ------
     InputError
         If there are no samples.
-    ExperimentFailed
+    Diverged
         If the loss is NaN or infinite.
     """
     if not len(split):
@@ -185,7 +185,7 @@ def train_round(
                 step_loss += loss.item() * len(indices) / len(chunk)
                 total = add(total, statistics) if total else statistics
             if not math.isfinite(step_loss):
-                raise ExperimentFailed(
+                raise Diverged(
                     f"the loss became {step_loss} in round {round_number}, step {step}: "
                     "lower task_runner.settings.learning_rate"
                 )

@@ -149,7 +149,7 @@ def _answer(aggregator: Aggregator, header: Mapping[str, Any], output: TaskOutpu
         aggregator.wait_for_work(header["names"])
         return None, {}
     if what == "fail":
-        aggregator.fail(header["name"], header["reason"], header["traceback"])
+        aggregator.fail(header["name"], header["reason"], header["traceback"], header["kind"])
         return None, {}
     name = header["name"]
     try:

@@ -18,7 +18,7 @@ from federation.engine.build import Site, build_aggregator, build_collaborator
 from federation.engine.client import DirectClient
 from federation.engine.results import ClosedRound, OpenedRound, Standing, TaskResult
 from federation.errors import ExperimentFailed, InputError
-from federation.federation_file import FederationFile, open_shard
+from federation.federation_file import FederationFile, open_shard, samples_of
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
 from federation.tensors import Tensors, chunks, digest, open_mapped
@@ -80,8 +80,15 @@ class FileRecord:
             self.best, self.best_round = self.last, closed.round_number
         if closed.model is not None:
             self.last = closed.model
+        for kind, body in closed.events:
+            self.event(kind, **body)
+        left_out = {"left_out": list(closed.left_out)} if closed.left_out else {}
         self.event(
-            "round_closed", round=closed.round_number, cohort=list(closed.cohort), metrics=closed.metrics
+            "round_closed",
+            round=closed.round_number,
+            cohort=list(closed.cohort),
+            metrics=closed.metrics,
+            **left_out,
         )
         if closed.opens is not None:
             self.open_round(closed.opens)
@@ -164,7 +171,8 @@ def simulate(
     )
     with (folder / "metrics.jsonl").open("w") as metrics:
         record = FileRecord(exchange.tensors, metrics, notice)
-        aggregator = build_aggregator(plan, names, exchange.tensors, record, planned=cohorts)
+        samples = {name: counted for name in names if (counted := _samples_at(federation, name))}
+        aggregator = build_aggregator(plan, names, exchange.tensors, record, planned=cohorts, samples=samples)
         aggregator.go_on()
         device = _resolved(device)
         orders = _orders(plan, federation, exchange.frozen_fingerprint, device)
@@ -202,6 +210,14 @@ def simulate(
     return summary
 
 
+def _samples_at(federation: FederationFile, name: str) -> dict[str, int]:
+    """Return what an envoy would announce; nothing if its shard cannot be opened, as its collaborator will say."""
+    try:
+        return samples_of(open_shard(federation.envoys[name].shard_descriptor))
+    except Exception:
+        return {}
+
+
 def _resolved(device: str) -> str:
     import torch
 
@@ -232,8 +248,8 @@ def _worker(connection: Any, orders_json: str, names: Sequence[str]) -> None:
     orders = json.loads(orders_json)
     link = PipeLink(connection)
 
-    def fail(name: str, reason: str, traceback: str) -> None:
-        link.ask("fail", name=name, reason=reason, traceback=traceback)
+    def fail(name: str, reason: str, traceback: str, kind: str) -> None:
+        link.ask("fail", name=name, reason=reason, traceback=traceback, kind=kind)
 
     clients = {name: TurnClient(PipeClient(link, name)) for name in names}
     collaborators = []

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from federation.engine.client import AggregatorClient
 from federation.engine.collaborator import Collaborator
 from federation.engine.results import TaskOutput
-from federation.errors import FederationError
+from federation.errors import FederationError, kind_of
 from federation.tensors import Tensors
 
 logger = logging.getLogger(__name__)
 
-Fail = Callable[[str, str, str], None]  # envoy, reason, traceback
+Fail = Callable[[str, str, str, str], None]  # envoy, reason, traceback, kind
 
 
 class TurnClient:
@@ -78,7 +78,7 @@ def take_turns(
             wait_for_work([c.collaborator_name for c in active])
 
 
-def describe(error: Exception) -> tuple[str, str]:
-    """Return an error's one line and its traceback, as a failure is reported."""
+def describe(error: Exception) -> tuple[str, str, str]:
+    """Return an error's one line, its traceback and its kind, as a failure is reported."""
     reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
-    return reason, "".join(traceback.format_exception(error))
+    return reason, "".join(traceback.format_exception(error)), kind_of(error)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from federation.experiments import Experiment
-from workspace.experiments.image_classification.settings import ImageClassificationSettings
+from workspace.experiments.image_classification.settings import OFFLINE, ImageClassificationSettings
 
 EXPERIMENT = Experiment(
     ImageClassificationSettings,
     "workspace.experiments.image_classification.recipe:ImageClassification",
     ("ResNetForImageClassification",),
+    enlargement=lambda settings: OFFLINE.get(settings.augmentation.policy, 1),
 )
