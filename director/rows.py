@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from director.needs import Needs
-from federation.engine.members import ABSENT, ACTIVE
+from federation.engine.members import ACTIVE, TAKE_PART
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class MemberRow:
     @property
     def takes_part(self) -> bool:
         """Whether rounds are run with it, now or when it is back."""
-        return self.standing in (ACTIVE, ABSENT)
+        return self.standing in TAKE_PART
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,9 @@ FAILED = "failed"
 EXCLUDED = "excluded"
 """Somebody asked for it: likewise."""
 
+TAKE_PART = (ACTIVE, ABSENT)
+"""Rounds are run with these, now or when they are back."""
+
 
 @dataclass
 class Member:
@@ -66,7 +69,7 @@ class Members(dict[str, Member]):
 
     def takes_part(self, name: str) -> bool:
         """Say whether an envoy is one of the experiment's that has neither failed nor been excluded."""
-        return name in self and self[name].standing in (ACTIVE, ABSENT)
+        return name in self and self[name].standing in TAKE_PART
 
     def too_few(self, needed: int) -> str:
         """Say why so many cannot be reached any more, if they cannot; whoever is away may come back."""

@@ -12,9 +12,11 @@ from typing import Any
 import psutil
 import pytest
 
+from envoy import worker
 from envoy.run import Run
 from envoy.worker import WorkOrder
 from envoy.workers import Workers
+from federation.errors import Diverged
 from federation.protocol import federation_pb2 as pb
 
 DEADLINE = 60.0
@@ -241,3 +243,9 @@ def wait_for_process() -> psutil.Process:
             return children[0]
         deadline.wait(0.02)
     raise AssertionError("no process")
+
+
+def test_a_loss_that_is_not_finite_is_told_as_a_kind_of_its_own() -> None:
+    told = worker._failure_of(Diverged("the loss became nan in round 0"))
+    assert pb.Failure(**told).kind == "diverged"
+    assert pb.Failure(**worker._failure_of(ValueError("no such column"))).kind == ""

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import io
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from federation.document import Problems
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import Site, build_aggregator, build_collaborator
 from federation.engine.client import DirectClient
 from federation.engine.results import TaskOutput
+from federation.errors import Diverged
 from federation.federation_file import open_shard
-from federation.plan import CheckedPlan, load_plan
+from federation.plan import CheckedPlan, load_plan, plan_from_json
 from federation.schema import Component
 from federation.tensors import Tensors, digest
 from tests.deployment import TINY_PLAN, write_yaml
@@ -157,3 +162,44 @@ def test_a_round_that_did_not_count_leaves_nothing_behind_at_the_site(tmp_path: 
     assert run_late(plan, shards, tmp_path / "late", trains=True) == away
     assert run_late(plan, shards, tmp_path / "restarted", trains=True, restarts=True) == away
     assert run_late(plan, shards, None, trains=True) == away, "in a simulation as well"
+
+
+def test_a_model_that_has_no_finite_loss_here_is_said_to_have_diverged_before_its_sums_are_sent(
+    plan: CheckedPlan, tmp_path: Path
+) -> None:
+    shard = open_shard(Component(**shard_entry(make_image_folder(tmp_path / "images"), 0, 1)))
+    initial = initial_exchange(plan, {})
+    poisoned = {name: np.full_like(value, 3e38) for name, value in initial.tensors.items()}
+    record = FileRecord(poisoned, io.StringIO(), None)
+    aggregator = build_aggregator(plan, ["north"], poisoned, record)
+    aggregator.go_on()
+    site = Site("north", state=str(tmp_path / "state"))
+    collaborator = build_collaborator(plan, shard, DirectClient(aggregator, "north"), site)
+    with pytest.raises(
+        Diverged, match="round 0: aggregated_model_validation gives a loss_sum that is not finite"
+    ):
+        collaborator.run()
+    assert not aggregator.collaborator_tasks_results
+
+
+def test_the_plan_says_how_many_samples_an_epoch_makes_of_each_and_a_wrong_number_is_refused(
+    tmp_path: Path,
+) -> None:
+    written = plan_with_personal_layers(1)
+    written["task_runner"]["settings"] |= {"augmentation": {"policy": "octuple"}, "epochs": 3}
+    plan = load_plan(write_yaml(tmp_path / "plan.yaml", written))
+    assert plan.config["federation"]["settings"]["enlargement"] == 8
+    assert plan.most_seen == 24
+    assert plan_from_json(plan.to_json(), "plan").hash == plan.hash
+    for lie in (1000.0, 2):
+        written["federation"]["settings"]["enlargement"] = lie
+        with pytest.raises(
+            Problems, match="must be 8, which the experiment makes of each sample; leave it out"
+        ):
+            plan_from_json(json.dumps(written), "plan")
+    assert (
+        "enlargement"
+        not in load_plan(write_yaml(tmp_path / "plain.yaml", plan_with_personal_layers(1))).config[
+            "federation"
+        ]["settings"]
+    ), "older members know no such setting"

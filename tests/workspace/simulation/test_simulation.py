@@ -100,5 +100,7 @@ def test_too_few_envoys_and_a_site_that_fails_are_said_in_one_line(
         simulate(load_plan(plan_file, ["federation.settings.envoys=5"]), envoys, tmp_path / "few")
     wild = ["task_runner.settings.learning_rate=1e30", "task_runner.settings.epochs=4"]
     for processes in (1, 2):
-        with pytest.raises(ExperimentFailed, match=r"(north|south) failed: .*learning_rate"):
+        with pytest.raises(
+            ExperimentFailed, match=r"diverged: at 2 of 2 envoys \(north, south\): .*learning_rate"
+        ):
             simulate(load_plan(plan_file, wild), envoys, tmp_path / "wild", processes)
