@@ -89,11 +89,10 @@ class Attending:
         live, row = self._lives.get(name), self._journal.experiment(name)
         if live is None or row is None or row.state != "running":
             return math.inf
-        with self._lock:
-            why = {
-                member.name: self._missing(row, member) for member in self._members(row) if member.takes_part
-            }
         try:
+            with self._lock:
+                members = [member for member in self._members(row) if member.takes_part]
+                why = {member.name: self._missing(row, member) for member in members}
             due = self._attendance.look(name, live, why)
             joined = live.settings.join_late and self._let_join(row)
             self._give_orders(row, live.aggregator, why)
@@ -111,8 +110,9 @@ class Attending:
             if not member.fingerprint and envoy is not None and not unfit(row, [envoy]):
                 said = announced(envoy, row.experiment)
                 known = {key: getattr(said, key) for key in ("samples", "code_hash", "fingerprint")}
-                self._journal.change_members(row.name, [member.name], **known)
                 members[number] = replace(member, **known)
+                if members[number] != member:
+                    self._journal.change_members(row.name, [member.name], **known)
         return members
 
     def _missing(self, row: ExperimentRow, member: MemberRow) -> Missing | None:
