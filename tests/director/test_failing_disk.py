@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -146,6 +146,21 @@ def test_a_journal_that_cannot_be_opened_for_want_of_room_is_told_so(small_disk:
     with read_only(small_disk), pytest.raises(OSError) as raised:
         Journal(small_disk / "journal.sqlite")
     assert raised.value.errno == errno.EROFS
+    Journal(small_disk / "journal.sqlite").close()
+
+
+@pytest.mark.usefixtures("_ends")
+def test_a_journal_without_room_for_one_more_file_is_told_so(small_disk: Path) -> None:
+    Journal(small_disk / "journal.sqlite").close()
+    subprocess.run(["mount", "-o", "remount,nr_inodes=8", str(small_disk)], check=True)
+    with suppress(OSError):
+        for number in range(8):
+            (small_disk / f"{number}").touch()
+    with pytest.raises(OSError) as raised:
+        Journal(small_disk / "journal.sqlite")
+    assert raised.value.errno == errno.ENOSPC
+    (small_disk / "0").unlink()
+    (small_disk / "1").unlink()
     Journal(small_disk / "journal.sqlite").close()
 
 
