@@ -38,8 +38,9 @@ def test_each_limit_that_a_resume_may_change_is_in_the_plan_that_sites_are_order
         orders = alive.connect_as("north")
         alive.submit(envoys=1, cutoff=30.0)
         before = json.loads(last_order(orders).start.plan)
-        alive.experiments.stop("rows")
-        alive.experiments.resume("rows", {key: json.dumps(CHANGES[key])}, False, "alice")
+        assert alive.experiments.stop("rows").ended > 0
+        resumed = alive.experiments.resume("rows", {key: json.dumps(CHANGES[key])}, False, "alice")
+        assert (resumed.ended, resumed.reason) == (0.0, "")
         alive.attend()
         after = json.loads(last_order(orders).start.plan)
     section, _, name = key.split(".")

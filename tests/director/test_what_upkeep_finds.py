@@ -200,7 +200,33 @@ def test_an_experiment_without_plan_and_model_fails_once(state: Path) -> None:
         assert alive.experiments.experiment("rows").reason.startswith("repaired: ")
 
 
-# Beside a backup.
+# Backup.
+
+
+def test_a_backup_is_for_the_eyes_of_its_owner(state: Path, tmp_path: Path) -> None:
+    assert fed_director(state, "backup", str(tmp_path / "copy")).exit_code == 0
+    for folder in (tmp_path / "copy", tmp_path / "copy" / "blobs"):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_blob_that_is_missing_breaks_no_backup_off(state: Path, tmp_path: Path) -> None:
+    path = blob(state, RESULT)
+    path.unlink()
+    done = fed_director(state, "backup", str(tmp_path / "copy"))
+    assert str(done.exception) == (
+        f"the backup lacks what is not whole: the blob {path.name} of experiment rows is missing"
+    )
+    with director(tmp_path / "copy") as alive:
+        assert alive.experiments.experiment("rows").state == "running"
+
+
+def test_a_damaged_journal_is_not_copied(state: Path, tmp_path: Path) -> None:
+    (state / "journal.sqlite").write_bytes(b"no journal at all" * 1000)
+    done = fed_director(state, "backup", str(tmp_path / "copy"))
+    assert isinstance(done.exception, InputError)
+    assert "cannot be copied" in str(done.exception)
+    assert "restore it from a backup" in str(done.exception)
+    assert not (tmp_path / "copy" / "journal.sqlite").exists()
 
 
 def test_a_start_beside_a_backup_removes_nothing_that_has_lain_aside_for_its_week(state: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -231,6 +233,35 @@ def test_a_stop_ends_the_wait_for_room(site: Site) -> None:
     site.workers.stop("birds", gone.set)
     assert gone.wait(DEADLINE)
     assert site.failed == []
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "passes"),
+    [
+        ("OSError(errno.ENOSPC, 'No space left')", "its disk is full (No space left)", True),
+        ("OSError(errno.EIO, 'Input/output error')", "its disk fails (Input/output error)", True),
+        ("PermissionError(errno.EACCES, 'Denied')", "PermissionError: [Errno 13] Denied", False),
+        ("Refused('other code')", "other code", False),
+    ],
+)
+def test_a_worker_tells_what_passes_from_what_has_failed(error: str, reason: str, passes: bool) -> None:
+    script = (
+        "import errno, sys; from envoy import worker; from federation.errors import Refused\n"
+        f"def work(*_): raise {error}\n"
+        "worker.work = work; sys.exit(worker.main())"
+    )
+    work_order = WorkOrder("birds", "", "", "", "cpu", {}, {}, {}, "info", "")
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(work_order.to_json() + "\n")
+        process.stdin.flush()
+        word, _, rest = process.stdout.readline().partition(" ")
+    told = json.loads(rest)
+    assert (word, told["reason"], told.get("passing", False)) == ("failed", reason, passes)
+    assert process.returncode == (5 if "Refused" in error else 1)
 
 
 def wait_for_process() -> psutil.Process:
