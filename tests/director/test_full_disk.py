@@ -21,7 +21,7 @@ from director.journal import Journal
 from director.uploads import Announced, Uploads
 from federation.tensors import Tensors
 from tests.director.filling_disk import filling_disk
-from tests.director.in_process import TRAIN, Director, director
+from tests.director.in_process import TRAIN, TUNED, VALIDATE, Director, director
 from tests.director.test_state import row as new_experiment
 
 DEADLINE = 60.0
@@ -273,8 +273,11 @@ def test_what_is_done_with_and_cannot_be_removed_now_keeps_no_round_from_closing
         alive.connect("north", "south")
         with monkeypatch.context() as patched:
             patched.setattr(alive.blobs, "remove", failing(errno.EROFS))
-            assert alive.finish("rows", {"north": 1.0, "south": 2.0}) == expected
-        assert alive.experiments.experiment("rows").state == "finished"
+            alive.work("rows", "north", 1.0)
+            alive.work("rows", "south", 2.0)
+            assert alive.experiments.experiment("rows").round == 1
+            assert alive.work("rows", "north", 2.0) == [VALIDATE, TRAIN, TUNED], "the next one is open"
+        assert alive.finish("rows", {"north": 1.0, "south": 2.0}) == expected
         assert alive.kinds("rows").count("round_closed") == 3
 
 
