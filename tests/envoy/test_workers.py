@@ -259,16 +259,17 @@ def test_a_worker_tells_what_passes_from_what_has_failed(error: str, reason: str
         process.stdin.write(work_order.to_json() + "\n")
         process.stdin.flush()
         word, _, rest = process.stdout.readline().partition(" ")
+        # It ends at once when nobody holds its standard input open any more.
+        assert process.wait(DEADLINE) == (5 if "Refused" in error else 1)
     told = json.loads(rest)
     assert (word, told["reason"], told.get("passing", False)) == ("failed", reason, passes)
-    assert process.returncode == (5 if "Refused" in error else 1)
 
 
 def wait_for_process() -> psutil.Process:
-    """Return the one process of the workers, as soon as it is there."""
-    deadline = threading.Event()
+    """Return the one process of the workers, as soon as it runs its own program: who forked it waits until then."""
+    deadline, ours = threading.Event(), psutil.Process().cmdline()
     for _ in range(int(DEADLINE / 0.02)):
-        if children := psutil.Process().children():
+        if (children := psutil.Process().children()) and children[0].cmdline() != ours:
             return children[0]
         deadline.wait(0.02)
     raise AssertionError("no process")
