@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 from director.changes import CHANGEABLE
+from director.experiments import Experiments
 from federation.errors import InputError
-from tests.director.in_process import director
+from tests.director.in_process import announcement, director
+from tests.director.test_removal import Killed, kills
 
 OLD, NEW, THIRD = ({"code_hashes": {"tabular": letter * 64}} for letter in "cde")
 CHANGES = {
@@ -153,3 +156,48 @@ def test_who_was_excluded_stays_so_over_a_restart_and_a_resume_of_what_was_stopp
             "",
         )
         assert alive.work("rows", "west") != []
+
+
+def stop(experiments: Experiments) -> None:
+    experiments.stop("rows")
+
+
+def resume(experiments: Experiments) -> None:
+    experiments.resume("rows", {"aggregator.settings.rounds_to_train": "5"}, False, "alice")
+
+
+def accept_code(experiments: Experiments) -> None:
+    experiments.connect("north", announcement(**NEW), SimpleQueue())
+    experiments.resume("rows", {}, True, "alice")
+
+
+@pytest.mark.parametrize(
+    ("act", "kind", "changes"),
+    [
+        (stop, "stopped", {"state": "stopped"}),
+        (resume, "resumed", {"state": "queued", "rounds": 5}),
+        (accept_code, "code_accepted", {"code_hash": "d" * 64}),
+    ],
+)
+def test_killed_at_any_step_it_is_done_with_the_event_that_says_so_or_it_is_not(
+    tmp_path: Path, act: Callable[[Experiments], None], kind: str, changes: dict[str, Any]
+) -> None:
+    with director(tmp_path / "before") as first:
+        first.submit()
+        if act is resume:
+            first.experiments.stop("rows")
+        before, plan = first.experiments.experiment("rows"), first.journal.plan("rows")
+    came_out = set()
+    for alive, kill in kills(tmp_path / "before", tmp_path / "after"):
+        try:
+            act(alive.experiments)
+        except Killed:
+            assert kill.struck
+        alive.journal.close()
+        with director(tmp_path / "after") as again:
+            row = again.experiments.experiment("rows")
+            came_out.add(done := kind in again.kinds("rows"))
+            for column, value in changes.items():
+                assert getattr(row, column) == (value if done else getattr(before, column))
+            assert (again.journal.plan("rows") == plan) == (row.rounds == before.rounds)
+    assert came_out == {False, True}

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from director.journal import Journal
 from director.uploads import Announced, Uploads
 from federation.tensors import Tensors
 from tests.director.filling_disk import filling_disk
-from tests.director.in_process import TRAIN, TUNED, VALIDATE, Director, director
+from tests.director.in_process import TRAIN, TUNED, VALIDATE, Director, announcement, director
 from tests.director.test_state import row as new_experiment
 
 DEADLINE = 60.0
@@ -227,6 +228,27 @@ def test_what_one_experiment_finds_no_room_for_keeps_no_other_from_being_attende
         assert [alive.kinds(name).count("envoy_away") for name in ("one", "two")] == [0, 1]
         alive.attend()
         assert [alive.kinds(name).count("envoy_away") for name in ("one", "two")] == [1, 1]
+
+
+def test_so_it_is_where_what_an_envoy_of_an_earlier_version_announces_now_finds_no_room(
+    tmp_path: Path,
+) -> None:
+    def fingerprints() -> list[str]:
+        return [alive.journal.members(name)[0].fingerprint for name in ("one", "two")]
+
+    with filling_disk() as disk, director(tmp_path) as alive:
+        for name in ("one", "two"):
+            alive.submit(name)
+        alive.connect("north", "south")
+        alive.experiments.connect("north", announcement(fingerprint="f" * 64), SimpleQueue())
+        disk.left = 1
+        assert alive.experiments.attend() <= RETRY_SECONDS
+        assert (disk.fired, fingerprints()) == (1, ["", "f" * 64])
+        alive.attend()
+        assert fingerprints() == ["f" * 64] * 2
+        disk.left = 1
+        alive.attend()
+        assert disk.fired == 1, "where nothing is new nothing is written"
 
 
 def test_a_start_whose_round_finds_no_room_is_undone_as_a_whole(

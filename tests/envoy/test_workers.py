@@ -17,6 +17,7 @@ import pytest
 from envoy.run import Run
 from envoy.worker import WorkOrder
 from envoy.workers import Workers
+from federation.link import Backoff
 from federation.protocol import federation_pb2 as pb
 
 DEADLINE = 60.0
@@ -172,9 +173,11 @@ def test_a_process_that_is_killed_again_and_again_has_failed(site: Site) -> None
 
 
 def test_kills_are_counted_in_a_row_and_a_result_that_was_taken_ends_the_row(
-    site: Site, tmp_path: Path
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six kills, with a result between the third and the fourth, are no four in a row."""
+    """Six kills, with a result between the third and the fourth, are no four in a row, and pauses grow anew after it."""
+    resets: list[Backoff] = []
+    monkeypatch.setattr(Backoff, "reset", lambda pauses: resets.append(pauses))
     lives = tmp_path / "lives"
     lives.write_text("")
     site.script = f"""lives = open({str(lives)!r}, "a+"); lives.write("x"); lives.flush(); lives.seek(0); n = len(lives.read())
@@ -185,6 +188,7 @@ n <= 6 and {IS_KILLED}"""
     site.wait_for(lambda: "fish " in site.began)
     assert site.failed == []
     assert len(lives.read_text()) >= 7
+    assert len(resets) == 1
 
 
 def test_a_failure_is_told_with_its_traceback_and_a_silent_one_as_well(site: Site) -> None:
