@@ -201,3 +201,25 @@ def test_killed_at_any_step_it_is_done_with_the_event_that_says_so_or_it_is_not(
                 assert getattr(row, column) == (value if done else getattr(before, column))
             assert (again.journal.plan("rows") == plan) == (row.rounds == before.rounds)
     assert came_out == {False, True}
+
+
+def test_killed_at_any_step_an_envoy_is_out_with_its_results_and_the_event_that_says_so_or_it_is_not(
+    tmp_path: Path,
+) -> None:
+    with director(tmp_path / "before") as first:
+        first.submit()
+        first.connect("north", "south")
+        first.work("rows", "north", most=2)
+    came_out = set()
+    for alive, kill in kills(tmp_path / "before", tmp_path / "after"):
+        try:
+            alive.experiments.exclude("rows", "north", "alice")
+        except Killed:
+            assert kill.struck
+        alive.journal.close()
+        with director(tmp_path / "after") as again:
+            came_out.add(done := "envoy_excluded" in again.kinds("rows"))
+            standing = {member.name: member.standing for member in again.journal.members("rows")}
+            assert standing["north"] == ("excluded" if done else "active")
+            assert len(again.journal.results("rows")) == (0 if done else 2)
+    assert came_out == {False, True}
