@@ -66,8 +66,8 @@ def test_a_member_with_a_later_protocol_is_refused_in_one_line(deployment: Deplo
         )
 
 
-def test_the_process_of_an_envoy_that_is_too_new_ends_with_code_5_and_one_line(
-    deployment: Deployment, speech: Path
+def test_the_process_of_an_envoy_or_a_workspace_that_is_too_new_ends_with_code_5_and_one_line(
+    deployment: Deployment, speech: Path, plan_file: Path
 ) -> None:
     deployment.start_director()
     make_member(deployment.certificates, "north", "envoy")
@@ -81,17 +81,19 @@ def test_the_process_of_an_envoy_that_is_too_new_ends_with_code_5_and_one_line(
     }
     write_yaml(deployment.folder / "north.yaml", config)
     later = "import sys, federation.protocol as p; p.VERSION += 2; from federation.main import main; sys.exit(main())"
-    envoy = Service(
-        ["envoy", "start", "-c", "north.yaml"],
-        deployment.folder,
-        deployment.env,
-        program=[sys.executable, "-c", later],
-    )
-    deployment.services.append(envoy)
-    assert envoy.process.wait(DEADLINE) == 5
-    said = f"the envoy north speaks protocol {VERSION + 2}, the director {VERSION}: upgrade the director"
-    envoy.wait_for(re.escape(said))
-    assert envoy.count(r"error: ") == 1
+    ours = {"FED_DIRECTOR": deployment.address, "FED_CERTIFICATES": str(deployment.certificates)}
+    for who, arguments in (
+        ("the envoy north", ["envoy", "start", "-c", "north.yaml"]),
+        ("the workspace", ["submit", str(plan_file)]),
+    ):
+        member = Service(
+            arguments, deployment.folder, deployment.env | ours, program=[sys.executable, "-c", later]
+        )
+        deployment.services.append(member)
+        assert member.process.wait(DEADLINE) == 5
+        said = f"{who} speaks protocol {VERSION + 2}, the director {VERSION}: upgrade the director"
+        member.wait_for(re.escape(said))
+        assert member.count(r"error: ") == 1
 
 
 def test_the_version_of_each_envoy_is_listed(two_envoys: Deployment) -> None:
