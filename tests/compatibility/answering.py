@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,27 +16,30 @@ from tests.compatibility.recording import OURS, Call
 from tests.compatibility.replay import MESSAGES, method_of
 
 DEADLINE = 120.0
-Asked = tuple[str, ...]
+Asked = tuple[str, str, str, str]
 
 
 def asked(call: Call) -> Asked:
     """Say what a call is, so that one that is made now is known as one that was made then."""
     method = method_of(call)
-    caller = (method, call.metadata.get("fed-name", ""), call.metadata.get(EXPERIMENT_KEY, ""))
+    name, experiment = call.metadata.get("fed-name", ""), call.metadata.get(EXPERIMENT_KEY, "")
     first = MESSAGES[method][0].FromString(call.requests[0])
+    what = ""
     if method in ("SendTaskResults", "OfferResult"):
         info = first.info if method == "SendTaskResults" else first
-        return *caller, f"{info.round} {info.task}"
-    if method == "GetModel":
-        return *caller, f"{first.round} {first.kept}"
-    return *caller, first.submission.name if method == "Submit" else ""
+        what = f"{info.round} {info.task}"
+    elif method == "GetModel":
+        what = f"{first.round} {first.kept}"
+    elif method == "Submit":
+        what = first.submission.name
+    return method, name, experiment, what
 
 
 class AnsweringDirector(grpc.GenericRpcHandler):
     """Answers each call as the same call was answered last, whoever makes it how often; what else there is has no answer.
 
-    An envoy gets the tasks of a round until it has sent each of their results, and is told that an experiment has ended when it has
-    asked all that it asked then.
+    An envoy gets the tasks of a round until it has sent each of their results, and is told that an experiment has ended when it
+    has asked all that it asked then.
 
     Parameters
     ----------
@@ -77,20 +81,16 @@ class AnsweringDirector(grpc.GenericRpcHandler):
     def wait_until_all_is_asked(self, name: str) -> None:
         """Wait until a member has made each call that it made then."""
         with self._news:
-            missing: set[Asked] = set()
+            came = self._news.wait_for(lambda: not self._missing(name), DEADLINE)
+            assert came, self._missing(name)
 
-            def is_all() -> bool:
-                missing.clear()
-                missing.update(self._missing(name))
-                return not missing
-
-            assert self._news.wait_for(is_all, DEADLINE), missing
-
-    def _missing(self, name: str, experiment: str | None = None) -> set[Asked]:
-        """Return what a member asked then, of one experiment if it is named, and has not yet asked now."""
+    def _missing(self, name: str) -> set[Asked]:
+        """Return what a member asked then and has not yet asked now."""
         then = {asked(call) for call in self._recorded if call.metadata.get("fed-name") == name}
-        left = then - {asked(call) for call in self.made}
-        return {one for one in left if experiment in (None, one[2])}
+        return then - {asked(call) for call in self.made}
+
+    def _has_asked_all(self, name: str, experiment: str) -> bool:
+        return all(of != experiment for _, _, of, _ in self._missing(name))
 
     def service(self, details: Any) -> Any:
         """Take a call that there was then; gRPC says of any other that it is not implemented."""
@@ -137,11 +137,10 @@ class AnsweringDirector(grpc.GenericRpcHandler):
         self._wait(context, lambda: False)
 
     def _orders(self, call: Call, context: grpc.ServicerContext) -> Iterator[bytes]:
+        name = call.metadata["fed-name"]
         for response in self._then(call)[0].responses:
-            order = pb.Order.FromString(response)
-            name = call.metadata["fed-name"]
-            if order.HasField("stop"):
-                self._wait(context, lambda order=order: not self._missing(name, order.stop))
+            if ended := pb.Order.FromString(response).stop:
+                self._wait(context, partial(self._has_asked_all, name, ended))
             yield response
         self._wait(context, lambda: False)
 
