@@ -20,7 +20,10 @@ from tests.deployment import Deployment
 
 WRITTEN = Path(__file__).parent / "written_by_0_1_0"
 OK, INVALID, STALE, DENIED = "OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED"
-NORTH_WAITS = "waiting for envoys: 0 of 2 are there; the envoy north has no experiment keyword_spotting"
+NORTH_WAITS = (
+    "waiting for envoys: 0 of 2 are there; the envoy north runs version 0.1.0, which does not say its code of each experiment: "
+    "upgrade it"
+)
 
 
 @pytest.fixture
@@ -76,7 +79,11 @@ def test_an_envoy_is_taken_in_and_gets_nothing_to_do(deployment: Deployment, cha
     listed = [(info["name"], info["state"], info.get("reason", "")) for info in told["experiments"]]
     assert status == OK
     assert [one[:2] for one in listed] == [("first", "finished"), ("second", "running"), ("third", "queued")]
-    assert all(reason.startswith(NORTH_WAITS) for _, _, reason in listed[1:]), listed
+    assert [reason for _, _, reason in listed] == [
+        "",
+        f"{NORTH_WAITS}; the envoy south is away",
+        NORTH_WAITS,
+    ]
     deployment.director.end()
     with suppress(grpc.RpcError):
         orders.extend(connection)
