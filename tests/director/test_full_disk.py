@@ -170,25 +170,6 @@ def test_an_experiment_that_cannot_start_for_want_of_room_starts_when_there_is_s
         assert [row.state for row in alive.experiments.experiments()] == ["running"]
 
 
-def test_one_experiment_that_finds_no_room_keeps_no_other_from_being_attended_to(tmp_path: Path) -> None:
-    with director(tmp_path) as alive, filling_disk() as disk:
-        alive.connect_as("north", fingerprint="f" * 12)
-        for name in ("old", "young"):
-            alive.submit(name, envoys=1)
-        # Taken in by a version that did not note what envoys announce: it is noted when they are there.
-        alive.journal.change_members("old", ["north"], fingerprint="")
-        noted: list[OSError] = []
-        alive.experiments.on_fault = lambda error: not noted.append(error)
-        alive.work("young", "north")
-        alive.disconnect("north")
-        disk.left = 1
-        alive.connect_as("north", fingerprint="f" * 12)
-        assert [error.errno for error in noted] == [errno.ENOSPC]
-        assert alive.work("young", "north"), "it goes on with who is back"
-        alive.attend()
-        assert alive.journal.members("old")[0].fingerprint == "f" * 12
-
-
 def test_only_want_of_room_pauses_the_director(tmp_path: Path) -> None:
     rung = threading.Event()
     disk = Disk(tmp_path, rung.set)
