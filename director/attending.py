@@ -102,6 +102,10 @@ class Attending:
             logger.error("experiment %s cannot be attended to now: %s", name, error)
             self._note_fault(error)
             return RETRY_SECONDS
+        finally:
+            if self._lives.get(name) is None:
+                # It has ended meanwhile: what was noted after that would be held against its next life.
+                self.forget(name)
 
     def _members(self, row: ExperimentRow) -> list[MemberRow]:
         """Return an experiment's envoys; of those that an earlier version has taken in, what they announce is taken down."""

@@ -35,6 +35,8 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
 def other_code(needs: Needs, code_hash: str, announcement: pb.Announcement) -> str | None:
     """Say that an envoy lacks the code of an experiment, or has another one; None if it has the same or an equal one."""
     found = announcement.code_hashes.get(needs.experiment)
+    if found is None and announcement.code_hash:
+        return "runs version 0.1.0, which does not say its code of each experiment: upgrade it"
     if found is None:
         return f"has no experiment {needs.experiment}: install the package that brings it there"
     if not is_equal(found, code_hash):

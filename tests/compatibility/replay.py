@@ -24,9 +24,9 @@ MESSAGES: dict[str, tuple[Any, Any]] = {
 TIMES = {"created", "ended", "since", "time"}
 
 
-def recorded(written: Path) -> Iterator[Call]:
+def recorded(written: Path, name: str = "calls.jsonl.xz") -> Iterator[Call]:
     """The calls that were recorded, in their order."""
-    packed = written / "calls.jsonl.xz"
+    packed = written / name
     text = lzma.decompress(packed.read_bytes()) if packed.exists() else (written / "calls.jsonl").read_bytes()
     for line in text.splitlines():
         yield call_from_json(json.loads(line))

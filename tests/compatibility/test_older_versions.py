@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
 import yaml
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -25,7 +24,6 @@ from federation.equal_code import EQUAL, VERSION, is_equal
 from federation.federation_file import load_federation, open_shard
 from federation.plan import load_plan
 from tests.checkout import ROOT
-from tests.compatibility.recording import Call
 from tests.compatibility.replay import MESSAGES, recorded
 from tests.compatibility.write import EXPERIMENTS, make_data
 from tests.deployment import Deployment, Service
@@ -36,7 +34,6 @@ from workspace.simulation.run import simulate
 
 WRITTEN = sorted(Path(__file__).parent.glob("written_by_*"))
 VERSIONS = pytest.mark.parametrize("written", WRITTEN, ids=lambda folder: folder.name)
-REFUSALS = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION}
 
 
 def facts(written: Path) -> dict[str, Any]:
@@ -216,45 +213,3 @@ def test_the_messages_of_then_are_understood(written: Path) -> None:
                 assert message.ByteSize() == len(data), "nothing of it is lost"
     assert seen <= MESSAGES.keys(), "no call of then is gone"
     assert len(seen) >= 10, "every call that there was then was recorded"
-
-
-@VERSIONS
-def test_a_director_of_now_answers_the_calls_of_then(written: Path, tmp_path: Path) -> None:
-    """Byte for byte what an envoy and a workspace of then send; what they are told is in the words that they know."""
-    shutil.copytree(written / "state", tmp_path / "state")
-    with Deployment(tmp_path) as deployment:
-        (tmp_path / "director_config.yaml").write_text("{listen: 127.0.0.1:0, state: state}")
-        director = deployment.start("director", "start", "-c", "director_config.yaml", "--insecure")
-        port = director.wait_for(r"director listening on .*:(\d+)")[1]
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            for call in recorded(written):
-                told = answer_of(channel, call)
-                if call.code == "PERMISSION_DENIED":
-                    assert told == grpc.StatusCode.PERMISSION_DENIED
-                elif call.method.endswith("Submit"):
-                    assert isinstance(told, bytes), (
-                        "whatever the project's version: the protocol's is this one or the one before"
-                    )
-                elif call.method.endswith(("ListEnvoys", "ListExperiments", "Connect")):
-                    assert isinstance(told, bytes), told
-                    MESSAGES[call.method.rpartition("/")[2]][1].FromString(told)
-                else:
-                    # The experiment was taken in, and waits for envoys.
-                    assert isinstance(told, bytes) or told in REFUSALS, (call.method, told)
-
-
-def answer_of(channel: grpc.Channel, call: Call) -> bytes | grpc.StatusCode:
-    """Send the bytes of a call; return the first message of the answer, or the status if there is none."""
-    stream = channel.stream_stream(call.method)(
-        iter(call.requests), metadata=list(call.metadata.items()), timeout=30
-    )
-    try:
-        first = next(iter(stream))
-        assert isinstance(first, bytes)
-        return first
-    except grpc.RpcError as error:
-        code = error.code()
-        assert isinstance(code, grpc.StatusCode)
-        return code
-    finally:
-        stream.cancel()

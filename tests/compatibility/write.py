@@ -4,7 +4,7 @@
 
 makes ``tests/compatibility/written_by_<version>_protocol_<protocol>/``, which later versions must open, run and finish
 (`tests.compatibility.test_older_versions`). Run it once for a version, before the next one changes anything, and commit what
-it made: it holds no keys, no paths and no addresses of the machine.
+it made: it holds no keys, no paths and no addresses of the machine. `tests.compatibility.write_personal_layers` adds to it.
 
 For a version that is past, this file, ``write_deployment.py`` and ``recording.py`` are copied into a worktree of its commit and
 run there with ``PYTHONPATH=$PWD``: ``written_by_0_2_0_protocol_0`` was made so in ae80293, its

@@ -178,8 +178,13 @@ def write_calls(plan: Path, target: Path, work: Path, make_data: Callable[[str, 
     methods = {call.method.rpartition("/")[2] for call in kept}
     service = pb.DESCRIPTOR.services_by_name["Director"]
     assert methods == {method.name for method in service.methods}, methods
-    lines = "".join(json.dumps(call.to_json()) + "\n" for call in kept)
-    target.write_bytes(lzma.compress(lines.encode()))  # the same model is in many of them
+    target.write_bytes(pack_calls(kept))
+
+
+def pack_calls(calls: list[Call]) -> bytes:
+    """Return calls as a file of them has them."""
+    lines = "".join(json.dumps(call.to_json()) + "\n" for call in calls)
+    return lzma.compress(lines.encode())  # the same model is in many of them
 
 
 def is_kept(call: Call) -> bool:

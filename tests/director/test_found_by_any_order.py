@@ -6,6 +6,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from tests.director.filling_disk import filling_disk
 from tests.director.in_process import VALIDATE, Director, director
 from tests.director.test_participation import THREE, VALUES, bodies, standing, started
 
@@ -138,3 +139,20 @@ def test_nothing_counts_of_an_envoy_that_was_held_and_goes_until_it_is_back_as_i
         alive.connect_as("west", **FITTING)
         assert alive.report("rows", "west", VALIDATE)
         assert alive.finish("rows", VALUES)
+
+
+def test_a_round_of_a_resumed_experiment_has_all_of_its_time_though_it_failed_on_a_full_disk(
+    tmp_path: Path,
+) -> None:
+    with director(tmp_path) as alive, filling_disk() as disk:
+        started(alive, "south", envoys=1, rounds=1, round_limit=400.0)
+        disk.left = 2
+        live = alive.experiments.live("rows")
+        assert live is not None
+        live.fail("south", "no memory")
+        alive.attend()
+        assert alive.experiments.experiment("rows").state == "failed"
+        alive.pass_time(401.0)
+        resume(alive)
+        assert alive.work("rows", "south", most=1) == [VALIDATE]
+        assert [body.get("attempt", 0) for body in bodies(alive, "round_started")] == [0, 0]

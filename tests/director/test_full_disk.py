@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import pytest
 
+from director.attending import RETRY_SECONDS
 from director.blobs import BlobStore
 from director.disk import Disk, DiskFull, probe
 from director.journal import Journal
 from director.uploads import Announced, Uploads
 from federation.tensors import Tensors
 from tests.director.filling_disk import filling_disk
-from tests.director.in_process import TRAIN, Director, director
+from tests.director.in_process import TRAIN, TUNED, VALIDATE, Director, announcement, director
 from tests.director.test_state import row as new_experiment
 from tests.full_disk import full
 
 DEADLINE = 60.0
 LARGE: Tensors = {"weight": np.ones(250_000, np.float32)}
+
+
+def failing(number: int) -> Callable[..., Any]:
+    """Return a call that the machine answers with an error."""
+
+    def call(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return call
 
 
 def test_a_transaction_that_finds_no_room_is_undone_and_the_next_one_works(small_disk: Path) -> None:
@@ -155,25 +170,6 @@ def test_an_experiment_that_cannot_start_for_want_of_room_starts_when_there_is_s
         assert [row.state for row in alive.experiments.experiments()] == ["running"]
 
 
-def test_one_experiment_that_finds_no_room_keeps_no_other_from_being_attended_to(tmp_path: Path) -> None:
-    with director(tmp_path) as alive, filling_disk() as disk:
-        alive.connect_as("north", fingerprint="f" * 12)
-        for name in ("old", "young"):
-            alive.submit(name, envoys=1)
-        # Taken in by a version that did not note what envoys announce: it is noted when they are there.
-        alive.journal.change_members("old", ["north"], fingerprint="")
-        noted: list[OSError] = []
-        alive.experiments.on_fault = lambda error: not noted.append(error)
-        alive.work("young", "north")
-        alive.disconnect("north")
-        disk.left = 1
-        alive.connect_as("north", fingerprint="f" * 12)
-        assert [error.errno for error in noted] == [errno.ENOSPC]
-        assert alive.work("young", "north"), "it goes on with who is back"
-        alive.attend()
-        assert alive.journal.members("old")[0].fingerprint == "f" * 12
-
-
 def test_only_want_of_room_pauses_the_director(tmp_path: Path) -> None:
     rung = threading.Event()
     disk = Disk(tmp_path, rung.set)
@@ -205,3 +201,127 @@ def test_results_of_a_round_are_counted_once_though_the_disk_was_full_between(sm
         alive.work("rows", "north", 1.0)
         results = [e.body for e in alive.events("rows") if e.kind == "result" and e.body["task"] == TRAIN]
         assert [body["envoy"] for body in results] == ["north"]
+
+
+def test_what_one_experiment_finds_no_room_for_keeps_no_other_from_being_attended_to(tmp_path: Path) -> None:
+    with filling_disk() as disk, director(tmp_path) as alive:
+        for name in ("one", "two"):
+            alive.submit(name)
+        alive.connect("north", "south")
+        alive.experiments.disconnect(alive.connections.pop("south"))
+        disk.left = 1
+        assert alive.experiments.attend() <= RETRY_SECONDS, "it is tried again, though nothing happens"
+        assert disk.fired == 1
+        assert [alive.kinds(name).count("envoy_away") for name in ("one", "two")] == [0, 1]
+        alive.attend()
+        assert [alive.kinds(name).count("envoy_away") for name in ("one", "two")] == [1, 1]
+
+
+def test_so_it_is_where_what_an_envoy_of_an_earlier_version_announces_now_finds_no_room(
+    tmp_path: Path,
+) -> None:
+    def fingerprints() -> list[str]:
+        return [alive.journal.members(name)[0].fingerprint for name in ("one", "two")]
+
+    with filling_disk() as disk, director(tmp_path) as alive:
+        for name in ("one", "two"):
+            alive.submit(name)
+        alive.connect("north", "south")
+        alive.experiments.connect("north", announcement(fingerprint="f" * 64), SimpleQueue())
+        disk.left = 1
+        assert alive.experiments.attend() <= RETRY_SECONDS
+        assert (disk.fired, fingerprints()) == (1, ["", "f" * 64])
+        alive.attend()
+        assert fingerprints() == ["f" * 64] * 2
+        disk.left = 1
+        alive.attend()
+        assert disk.fired == 1, "where nothing is new nothing is written"
+
+
+def test_a_start_whose_round_finds_no_room_is_undone_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with director(tmp_path) as alive:
+        alive.submit()
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "open_round", failing(errno.ENOSPC))
+            alive.connect("north", "south")
+            assert alive.experiments.experiment("rows").state == "queued"
+            assert "started" not in alive.kinds("rows")
+            assert alive.journal.members("rows") == []
+        alive.attend()
+        assert alive.kinds("rows")[-2:] == ["started", "round_started"]
+        alive.finish("rows", {"north": 1.0, "south": 2.0})
+        assert alive.kinds("rows").count("started") == 1
+
+
+def test_a_round_whose_model_cannot_be_opened_now_is_not_closed_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = undisturbed(tmp_path / "undisturbed")
+    with director(tmp_path / "disturbed") as alive:
+        alive.submit()
+        alive.connect("north", "south")
+        alive.work("rows", "north", 1.0)
+        with monkeypatch.context() as patched, suppress(OSError):
+            patched.setattr(alive.blobs, "open", failing(errno.EMFILE))
+            alive.work("rows", "south", 2.0)
+        assert alive.experiments.experiment("rows").round == 0
+        assert "round_closed" not in alive.kinds("rows")
+        alive.attend()
+        assert alive.finish("rows", {"north": 1.0, "south": 2.0}) == expected
+        assert alive.kinds("rows").count("round_closed") == 3
+
+
+def test_what_is_done_with_and_cannot_be_removed_now_keeps_no_round_from_closing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = undisturbed(tmp_path / "undisturbed")
+    with director(tmp_path / "disturbed") as alive:
+        alive.submit()
+        alive.connect("north", "south")
+        with monkeypatch.context() as patched:
+            patched.setattr(alive.blobs, "remove", failing(errno.EROFS))
+            alive.work("rows", "north", 1.0)
+            alive.work("rows", "south", 2.0)
+            assert alive.experiments.experiment("rows").round == 1
+            assert alive.work("rows", "north", 2.0) == [VALIDATE, TRAIN, TUNED], "the next one is open"
+        assert alive.finish("rows", {"north": 1.0, "south": 2.0}) == expected
+        assert alive.kinds("rows").count("round_closed") == 3
+
+
+def test_an_upload_that_the_disk_fails_gives_back_what_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it has written before may not be what is read again."""
+    uploads = Uploads(tmp_path / "uploads", BlobStore(tmp_path / "blobs"))
+    whole = bytes(1 << 20)
+    announced = Announced("rows", "north", 0, "train", len(whole), hashlib.sha256(whole).hexdigest())
+
+    def pieces() -> Iterator[bytes]:
+        yield whole[:1000]
+        monkeypatch.setattr(os, "write", failing(errno.EIO))
+        yield whole[1000:]
+
+    with pytest.raises(OSError):
+        uploads.receive(announced, 0, pieces())
+    monkeypatch.undo()
+    assert uploads.have(announced) == 0
+
+
+def test_what_another_fault_of_the_machine_keeps_from_starting_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of too many open files nobody tells when there are fewer."""
+    monkeypatch.setattr("director.experiments.RETRY_SECONDS", 0.01)
+    with director(tmp_path) as alive:
+        alive.submit()
+        with monkeypatch.context() as patched:
+            patched.setattr(BlobStore, "check", failing(errno.EMFILE))
+            alive.connect("north", "south")
+            alive.experiments.attention.clear()
+            alive.experiments.schedule()
+            assert alive.experiments.attention.wait(DEADLINE)
+            assert alive.experiments.experiment("rows").state == "queued"
+        alive.attend()
+        assert alive.experiments.experiment("rows").state == "running"

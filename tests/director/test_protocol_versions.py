@@ -66,32 +66,46 @@ def test_a_member_with_a_later_protocol_is_refused_in_one_line(deployment: Deplo
         )
 
 
-def test_the_process_of_an_envoy_that_is_too_new_ends_with_code_5_and_one_line(
-    deployment: Deployment, speech: Path
+def speaking(protocol: int) -> list[str]:
+    """The command `fed` of another version of the protocol."""
+    version = f"import federation.protocol as p; p.VERSION = {protocol}"
+    return [sys.executable, "-c", f"{version}; from federation.main import main; raise SystemExit(main())"]
+
+
+@pytest.mark.parametrize(
+    ("members", "director", "upgrade"),
+    [(VERSION + 2, VERSION, "the director"), (VERSION, VERSION + 2, "")],
+    ids=["members too new", "members too old"],
+)
+def test_an_envoy_and_a_submission_two_versions_away_end_with_code_5_and_one_line(
+    deployment: Deployment, speech: Path, plan_file: Path, members: int, director: int, upgrade: str
 ) -> None:
-    deployment.start_director()
-    make_member(deployment.certificates, "north", "envoy")
-    config = {
-        "name": "north",
-        "director": deployment.address,
-        "certificates": "certificates",
-        "devices": "cpu",
-        "state": "envoys",
-        "shard_descriptor": shard_entry(speech, 0, 2),
+    folder, authority = deployment.folder, deployment.certificates
+    settings = {"listen": "127.0.0.1:0", "certificates": "certificates", "state": "state"}
+    write_yaml(folder / "director_config.yaml", settings)
+    make_member(authority, "north", "envoy")
+
+    def start(protocol: int, *arguments: str) -> Service:
+        service = Service(arguments, folder, deployment.env, program=speaking(protocol))
+        deployment.services.append(service)
+        return service
+
+    started = start(director, "director", "start", "-c", "director_config.yaml")
+    port = started.wait_for(r"director listening on .*:(\d+)")[1]
+    there = {"director": f"localhost:{port}", "certificates": "certificates"}
+    shard = shard_entry(speech, 0, 2)
+    envoy = {**there, "name": "north", "devices": "cpu", "state": "envoys", "shard_descriptor": shard}
+    write_yaml(folder / "north.yaml", envoy)
+    write_yaml(folder / "workspace_config.yaml", there)
+    refused = {
+        "the envoy north": start(members, "envoy", "start", "-c", "north.yaml"),
+        "the workspace": start(members, "submit", plan_file.name),
     }
-    write_yaml(deployment.folder / "north.yaml", config)
-    later = "import sys, federation.protocol as p; p.VERSION += 2; from federation.main import main; sys.exit(main())"
-    envoy = Service(
-        ["envoy", "start", "-c", "north.yaml"],
-        deployment.folder,
-        deployment.env,
-        program=[sys.executable, "-c", later],
-    )
-    deployment.services.append(envoy)
-    assert envoy.process.wait(DEADLINE) == 5
-    said = f"the envoy north speaks protocol {VERSION + 2}, the director {VERSION}: upgrade the director"
-    envoy.wait_for(re.escape(said))
-    assert envoy.count(r"error: ") == 1
+    for who, service in refused.items():
+        assert service.process.wait(DEADLINE) == 5
+        said = f"{who} speaks protocol {members}, the director {director}: upgrade {upgrade or who}"
+        service.wait_for(f"^fed: error: {re.escape(said)}$")
+        assert service.count("error: ") == 1
 
 
 def test_the_version_of_each_envoy_is_listed(two_envoys: Deployment) -> None:

@@ -176,7 +176,8 @@ def test_who_removes_it_as_soon_as_it_has_finished_does_not_keep_its_end_from_be
                 remover.join(0.5)  # as much as it can do now
 
         monkeypatch.setattr(alive.experiments.news, "ring", watch)
-        alive.finish("rows", {"north": 1.0})
+        while alive.experiments.live("rows") is not None:
+            alive.work("rows", "north")
         remover.join(60)
         assert alive.experiments.experiments() == []
         seen = orders.seen()

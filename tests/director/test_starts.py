@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from director.attending import RETRY_SECONDS
 from director.blobs import BlobStore
+from director.journal import Journal
 from director.rows import ResultRow
 from federation.tensors import digest, pack
 from tests.director.in_process import MODEL, TRAIN, TUNED, VALIDATE, Director, director, statistics
@@ -233,10 +236,30 @@ def test_a_fault_of_the_machine_gives_nothing_up(tmp_path: Path, monkeypatch: py
             assert row.state == "running"
             assert "too many open files" in row.reason
             assert len(second.journal.results("rows")) == 2
+            assert second.experiments.attend() <= RETRY_SECONDS, "it is tried again, though nothing happens"
             patched.undo()
             second.finish("rows", {"north": 5.0, "south": 7.0})
             assert second.experiments.experiment("rows").state == "finished", "it goes on by itself"
             assert second.experiments.experiment("rows").reason == ""
+
+
+def test_a_disk_that_is_full_when_it_goes_on_gives_nothing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor can it be written down then that there is no room."""
+    begin(tmp_path)
+
+    def no_room(journal: Journal) -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "transaction", no_room)
+        with director(tmp_path) as second:
+            assert second.experiments.experiment("rows").state == "running"
+            assert second.experiments.live("rows") is None
+            patched.undo()
+            model = second.finish("rows", {"north": 5.0, "south": 7.0})
+    assert model == undisturbed(tmp_path / "undisturbed"), "the same bits"
 
 
 def test_one_that_waits_for_the_next_start_can_be_stopped(

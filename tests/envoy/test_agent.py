@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -16,7 +16,10 @@ import pytest
 
 from envoy.agent import Agent
 from envoy.config import EnvoyConfig
-from federation.errors import Unreachable
+from envoy.run import Run
+from federation.code import project_version
+from federation.errors import Refused, Unreachable
+from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.schema import load
 from tests.deployment import shard_entry, write_yaml
@@ -55,14 +58,14 @@ class Director(FakeDirector):
 
 
 @contextmanager
-def agent(folder: Path, speech: Path, address: str) -> Iterator[Path]:
+def agent(folder: Path, speech: Path, address: str, permits: Sequence[str] = ()) -> Iterator[Path]:
     """Run an envoy's agent without certificates, and yield the folder of what it keeps."""
     content = {
         "name": "north",
         "director": address,
         "state": str(folder / "state"),
         "shard_descriptor": shard_entry(speech, 0, 1),
-        "policy": {"experiments": []},
+        "policy": {"experiments": list(permits)},
     }
     config = load(write_yaml(folder / "envoy_config.yaml", content), EnvoyConfig)
     running = Agent(config, [pb.Device(name="cpu")], insecure=True)
@@ -103,7 +106,9 @@ def test_it_announces_what_it_keeps_and_forgets_it_when_it_is_told_to(tmp_path: 
         (tmp_path / "state" / "north" / name).mkdir(parents=True)
     (data / "mine").write_text("x")
     with served(director) as address, agent(tmp_path, speech, address) as kept:
-        assert list(director.announcements.get(timeout=DEADLINE).kept) == ["birds", "fish"]
+        first = director.announcements.get(timeout=DEADLINE)
+        assert list(first.kept) == ["birds", "fish"]
+        assert (first.version, first.protocol) == (project_version(), VERSION)
         for name in ("../data", "..", "", "birds"):
             director.orders.put(pb.Order(forget=name))
         director.orders.put(pb.Order(start=pb.Start(experiment="../data", plan="{}")))
@@ -155,8 +160,13 @@ def test_a_failure_outlives_a_director_that_goes(
         assert second.failures.get(timeout=DEADLINE)[0] == "birds"
 
 
+@pytest.mark.parametrize("end", [pb.Order(stop="birds"), pb.Order(forget="birds")])
 def test_an_order_that_ends_the_experiment_makes_its_failure_idle(
-    tmp_path: Path, speech: Path, start: Callable[..., pb.Order], caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    speech: Path,
+    start: Callable[..., pb.Order],
+    caplog: pytest.LogCaptureFixture,
+    end: pb.Order,
 ) -> None:
     """What is told of it when it was gone on with is what has happened since."""
     director = Director()
@@ -168,7 +178,7 @@ def test_an_order_that_ends_the_experiment_makes_its_failure_idle(
     ):
         director.orders.put(start())
         assert director.asked.acquire(timeout=DEADLINE)
-        director.orders.put(pb.Order(stop="birds"))
+        director.orders.put(end)
         director.orders.put(start())
         director.orders.put(None)
         for _ in range(2):
@@ -186,3 +196,49 @@ def test_what_has_failed_is_tried_again_when_it_is_ordered_otherwise(
         for seed in (1, 2):
             director.orders.put(start(seed=seed))
             assert director.failures.get(timeout=DEADLINE)[0] == "birds"
+
+
+def test_a_failure_that_the_director_refuses_to_hear_is_told_no_more_and_the_order_is_tried_again(
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order], caplog: pytest.LogCaptureFixture
+) -> None:
+    director = Director()
+    director.fault = Refused("north is not in the cohort of experiment birds")
+    director.takes_failures.clear()
+    with served(director) as address, agent(tmp_path, speech, address), caplog.at_level(logging.INFO):
+        director.orders.put(start("birds"))
+        assert director.asked.acquire(timeout=DEADLINE)
+        director.takes_failures.set()
+        director.orders.put(start("fish"))
+        assert director.failures.get(timeout=DEADLINE)[0] == "fish", "of birds nothing is told any more"
+        director.orders.put(start("birds"))
+        assert director.failures.get(timeout=DEADLINE)[0] == "birds"
+        assert caplog.text.count("birds: has ended here") == 2
+
+
+def test_an_order_is_tried_again_though_its_disk_was_full_and_the_director_does_not_know_yet(
+    tmp_path: Path, speech: Path, start: Callable[..., pb.Order], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: SimpleQueue[str] = SimpleQueue()
+    ends = threading.Event()
+
+    def work(run: Run, order: Any, room: Any, away: Callable[[pb.Failure | None], None]) -> None:
+        away(pb.Failure(reason="its disk is full", passing=True))
+        began.put(order.experiment)
+        assert ends.wait(DEADLINE)
+
+    monkeypatch.setattr(Run, "work", work)
+    director = Director()
+    director.takes_failures.clear()
+    with served(director) as address, agent(tmp_path, speech, address, permits=["keyword_spotting"]):
+        director.orders.put(start())
+        assert began.get(timeout=DEADLINE) == "birds"
+        assert director.asked.acquire(timeout=DEADLINE)
+        director.orders.put(start())
+        director.orders.put(None)
+        for _ in range(2):
+            director.announcements.get(timeout=DEADLINE)
+        ends.set()
+        assert began.get(timeout=DEADLINE) == "birds"
+        director.takes_failures.set()
+        experiment, failure = director.failures.get(timeout=DEADLINE)
+        assert (experiment, failure.passing) == ("birds", True)

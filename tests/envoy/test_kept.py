@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from envoy.kept import Kept
+from envoy.kept import MOST_ANNOUNCED, Kept
 from envoy.room import has_room, what_is_full
 from federation.errors import InputError, Refused
 
@@ -76,3 +76,57 @@ def test_a_full_disk_is_recognised_behind_other_errors() -> None:
     assert what_is_full(OSError(errno.EIO, "Input/output error")) is not None, "a failing one likewise"
     assert what_is_full(OSError(errno.EACCES, "Permission denied")) is None
     assert what_is_full(InputError("no space")) is None
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_each_fault_that_passes_is_recognised_and_so_behind_what_was_raised_because_of_it(
+    number: int,
+) -> None:
+    assert what_is_full(OSError(number, "")) is not None
+    for hides in (False, True):
+        try:
+            try:
+                raise OSError(number, "")
+            except OSError:
+                if hides:
+                    raise InputError("the labels are not what they must be") from None
+                raise InputError("the cache cannot be written")  # noqa: B904
+        except InputError as error:
+            assert (what_is_full(error) is None) == hides, "what was hidden has nothing to do with it"
+
+
+@pytest.mark.parametrize(("number", "has"), [(errno.ENOSPC, False), (errno.EIO, False), (errno.EACCES, True)])
+def test_room_is_what_reaches_the_disk_and_another_fault_is_for_whoever_meets_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, has: bool
+) -> None:
+    def fails(_: int) -> None:
+        raise OSError(number, "")
+
+    monkeypatch.setattr("envoy.room.os.fsync", fails)
+    assert has_room(tmp_path / "north") == has
+
+
+def test_what_cannot_be_removed_or_listed_now_is_said_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(tmp_path / "experiments")
+    fill(kept.folder_of("birds"))
+
+    def fails(_: Path) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("envoy.kept.shutil.rmtree", fails)
+        kept.forget("birds")
+    assert kept.names() == ["birds"], "it is announced again, and forgotten later"
+    (tmp_path / "file").touch()
+    assert Kept(tmp_path / "file").names() == []
+
+
+def test_no_more_is_announced_than_has_a_place(tmp_path: Path) -> None:
+    for number in range(MOST_ANNOUNCED + 1):
+        (tmp_path / f"e{number:04}").mkdir()
+    kept = Kept(tmp_path)
+    assert len(kept.names()) == MOST_ANNOUNCED
+    kept.forget("e0000")
+    assert kept.names()[-1] == f"e{MOST_ANNOUNCED:04}", "its turn comes"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -17,6 +19,7 @@ from envoy.run import Run
 from envoy.worker import WorkOrder
 from envoy.workers import Workers
 from federation.errors import Diverged
+from federation.link import Backoff
 from federation.protocol import federation_pb2 as pb
 
 DEADLINE = 60.0
@@ -172,9 +175,11 @@ def test_a_process_that_is_killed_again_and_again_has_failed(site: Site) -> None
 
 
 def test_kills_are_counted_in_a_row_and_a_result_that_was_taken_ends_the_row(
-    site: Site, tmp_path: Path
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six kills, with a result between the third and the fourth, are no four in a row."""
+    """Six kills, with a result between the third and the fourth, are no four in a row, and pauses grow anew after it."""
+    resets: list[Backoff] = []
+    monkeypatch.setattr(Backoff, "reset", lambda pauses: resets.append(pauses))
     lives = tmp_path / "lives"
     lives.write_text("")
     site.script = f"""lives = open({str(lives)!r}, "a+"); lives.write("x"); lives.flush(); lives.seek(0); n = len(lives.read())
@@ -185,6 +190,7 @@ n <= 6 and {IS_KILLED}"""
     site.wait_for(lambda: "fish " in site.began)
     assert site.failed == []
     assert len(lives.read_text()) >= 7
+    assert len(resets) == 1
 
 
 def test_a_failure_is_told_with_its_traceback_and_a_silent_one_as_well(site: Site) -> None:
@@ -235,11 +241,41 @@ def test_a_stop_ends_the_wait_for_room(site: Site) -> None:
     assert site.failed == []
 
 
+@pytest.mark.parametrize(
+    ("error", "reason", "passes"),
+    [
+        ("OSError(errno.ENOSPC, 'No space left')", "its disk is full (No space left)", True),
+        ("OSError(errno.EIO, 'Input/output error')", "its disk fails (Input/output error)", True),
+        ("PermissionError(errno.EACCES, 'Denied')", "PermissionError: [Errno 13] Denied", False),
+        ("Refused('other code')", "other code", False),
+    ],
+)
+def test_a_worker_tells_what_passes_from_what_has_failed(error: str, reason: str, passes: bool) -> None:
+    script = (
+        "import errno, sys; from envoy import worker; from federation.errors import Refused\n"
+        f"def work(*_): raise {error}\n"
+        "worker.work = work; sys.exit(worker.main())"
+    )
+    work_order = WorkOrder("birds", "", "", "", "cpu", {}, {}, {}, "info", "")
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(work_order.to_json() + "\n")
+        process.stdin.flush()
+        word, _, rest = process.stdout.readline().partition(" ")
+        # It ends at once when nobody holds its standard input open any more.
+        assert process.wait(DEADLINE) == (5 if "Refused" in error else 1)
+    told = json.loads(rest)
+    assert (word, told["reason"], told.get("passing", False)) == ("failed", reason, passes)
+
+
 def wait_for_process() -> psutil.Process:
-    """Return the one process of the workers, as soon as it is there."""
-    deadline = threading.Event()
+    """Return the one process of the workers, as soon as it runs its own program: who forked it waits until then."""
+    deadline, ours = threading.Event(), psutil.Process().cmdline()
     for _ in range(int(DEADLINE / 0.02)):
-        if children := psutil.Process().children():
+        if (children := psutil.Process().children()) and children[0].cmdline() != ours:
             return children[0]
         deadline.wait(0.02)
     raise AssertionError("no process")
