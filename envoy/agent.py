@@ -156,6 +156,7 @@ class Agent:
             checkpoints=dict(self._config.checkpoints),
             log_level=self._config.log_level,
             state=str(self._kept.folder_of(start.experiment)),
+            downloads=str(self._state / "downloads"),
         )
 
         def away(failure: pb.Failure | None) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
+from tempfile import gettempdir
 
 import grpc
 
-from federation.download import TRANSFER_SECONDS, OtherBytes, download
+from federation.download import MOST_BYTES, TRANSFER_SECONDS, OtherBytes, download
 from federation.engine.results import TaskOutput
 from federation.errors import Refused
 from federation.link import Link
@@ -32,12 +34,27 @@ class GrpcAggregatorClient:
         The experiment's name.
     taken
         Called whenever the director has taken a result.
+    downloads
+        The folder that models are downloaded to.
+
+    Attributes
+    ----------
+    most_bytes
+        What a model may have; whoever has built the plan's model knows better.
     """
 
-    def __init__(self, link: Link, experiment: str, taken: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        experiment: str,
+        taken: Callable[[], None] = lambda: None,
+        downloads: Path | None = None,
+    ) -> None:
+        self.most_bytes = MOST_BYTES
         self._link = link
         self._metadata = ((EXPERIMENT_KEY, experiment),)
         self._taken = taken
+        self._downloads = downloads or Path(gettempdir())
         self._counted: int | None = None
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
@@ -60,7 +77,7 @@ class GrpcAggregatorClient:
 
         def fetch(stub: rpc.DirectorStub) -> Tensors:
             try:
-                return download(stub, request, self._metadata)[1]
+                return download(stub, request, self._metadata, self._downloads, lambda _: self.most_bytes)[1]
             except OtherBytes as error:
                 if next(attempts) < MOST_DAMAGED:
                     raise

@@ -18,6 +18,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 from envoy.client import GrpcAggregatorClient
@@ -50,6 +51,7 @@ class WorkOrder:
     checkpoints: dict[str, str]
     log_level: str
     state: str
+    downloads: str
 
     def to_json(self) -> str:
         """Write the order for the worker's standard input."""
@@ -60,7 +62,9 @@ def work(order: WorkOrder, taken: Callable[[], None]) -> None:
     """Take part in an experiment until its aggregator says quit; ``taken`` is called for each result that it has taken."""
     connection = Connection(**order.connection)
     with connection.link() as link:
-        _collaborate(order, connection.name, GrpcAggregatorClient(link, order.experiment, taken))
+        _collaborate(
+            order, connection.name, GrpcAggregatorClient(link, order.experiment, taken, Path(order.downloads))
+        )
 
 
 def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> None:
@@ -77,7 +81,9 @@ def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> N
 
     shard = open_shard(Component(**order.shard_descriptor))
     site = Site(name, order.device, order.checkpoints, order.frozen_fingerprint, order.state)
-    build_collaborator(plan, shard, client, site).run()
+    collaborator = build_collaborator(plan, shard, client, site)
+    client.most_bytes = collaborator.task_runner.most_bytes
+    collaborator.run()
 
 
 def _end_with_the_agent() -> None:

@@ -47,7 +47,7 @@ class Site:
         start = run.start
         body = f"import os, signal, sys; order = sys.stdin.readline(); {self.script}"
         self._say(lambda: self.began.append(f"{start.experiment} {start.plan}"))
-        work_order = WorkOrder(start.experiment, start.plan, "", "", device, {}, {}, {}, "info", "")
+        work_order = WorkOrder(start.experiment, start.plan, "", "", device, {}, {}, {}, "info", "", "")
         program = [sys.executable, "-c", body]
         return run.work(work_order, lambda: self.has_room(), self._note_away, program)
 
