@@ -36,6 +36,8 @@ class GrpcAggregatorClient:
         Called whenever the director has taken a result.
     downloads
         The folder that models are downloaded to.
+    may_go_on
+        Called before a task is asked for or taken; raises what keeps the site from it.
 
     Attributes
     ----------
@@ -49,20 +51,25 @@ class GrpcAggregatorClient:
         experiment: str,
         taken: Callable[[], None] = lambda: None,
         downloads: Path | None = None,
+        may_go_on: Callable[[], None] = lambda: None,
     ) -> None:
         self.most_bytes = MOST_BYTES
         self._link = link
         self._metadata = ((EXPERIMENT_KEY, experiment),)
         self._taken = taken
+        self._may_go_on = may_go_on
         self._downloads = downloads or Path(gettempdir())
         self._counted: int | None = None
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Return tasks as soon as there are some; an empty answer after a while, so that a dead director is noticed."""
+        self._may_go_on()
         request = pb.TasksRequest(wait=WAIT_SECONDS)
         tasks = self._link.call(
             lambda stub: stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15)
         )
+        if tasks.tasks:
+            self._may_go_on()  # it may have come after a while
         self._counted = tasks.counted if tasks.HasField("counted") else None
         return list(tasks.tasks) or None, tasks.round, 0, tasks.quit
 
@@ -108,6 +115,7 @@ class GrpcAggregatorClient:
         counted = bool(self._link.call(send).counted)
         if counted:
             self._taken()
+        self._may_go_on()  # more of the round's tasks may follow
         return counted
 
     def _have(self, stub: rpc.DirectorStub, info: pb.ResultInfo) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -55,14 +55,16 @@ class Director(FakeDirector):
 
 
 @contextmanager
-def agent(folder: Path, speech: Path, address: str) -> Iterator[Path]:
+def agent(
+    folder: Path, speech: Path, address: str, policy: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """Run an envoy's agent without certificates, and yield the folder of what it keeps."""
     content = {
         "name": "north",
         "director": address,
         "state": str(folder / "state"),
         "shard_descriptor": shard_entry(speech, 0, 1),
-        "policy": {"experiments": []},
+        "policy": {"experiments": []} if policy is None else dict(policy),
     }
     config = load(write_yaml(folder / "envoy_config.yaml", content), EnvoyConfig)
     running = Agent(config, [pb.Device(name="cpu")], insecure=True)
