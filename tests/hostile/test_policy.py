@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import datetime, time, timedelta
 from pathlib import Path
 from queue import SimpleQueue
@@ -20,9 +21,10 @@ from envoy.client import GrpcAggregatorClient
 from envoy.config import EnvoyConfig, SitePolicy
 from envoy.hours import Hours, OutsideHours
 from envoy.policy import announced, permitted_devices, refusal, refusal_of_model
-from envoy.worker import _failure_of
+from envoy.worker import WorkOrder, _collaborate, _failure_of
+from federation.code import code_hash
 from federation.engine.results import TaskOutput
-from federation.errors import InputError
+from federation.errors import InputError, Refused
 from federation.identity import Identity
 from federation.link import Link
 from federation.plan import CheckedPlan, plan_from_json
@@ -31,6 +33,7 @@ from federation.schema import Problems, load
 from tests.deployment import TINY_PLAN, WORDS, shard_entry, write_yaml
 from tests.envoy.test_agent import DEADLINE, Director, agent, served
 from tests.federation.fake_director import FakeDirector, serving
+from workspace.initial_exchange import initial_exchange
 
 LIMITS = {"rounds": 1, "threads": 0.5, "round_seconds": 3600, "epochs": 0.5, "batch_size": 4}
 
@@ -92,6 +95,47 @@ def test_a_model_of_too_many_parameters_is_not_started_and_not_trained(tmp_path:
     assert refusal_of_model(bounds, 1000, 10_000) is None
     assert "bounds.parameters" in str(refusal_of_model(bounds, 1001, 10_000))
     assert "bounds.disk_bytes" in str(refusal_of_model(bounds, 1000, 10_001))
+
+
+class Quits(FakeDirector):
+    def GetTasks(self, request: Any, context: Any) -> pb.Tasks:
+        return pb.Tasks(quit=True)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "why"),
+    [
+        ({"parameters": 100}, r"permits parameters up to 100, .*bounds\.parameters"),
+        ({"disk_bytes": 1000}, r"permits disk_bytes up to 1000, .*bounds\.disk_bytes"),
+        ({"parameters": 1e6, "disk_bytes": 1e7}, None),
+    ],
+)
+def test_a_worker_leaves_when_the_model_that_it_has_built_is_too_large_and_knows_how_large_one_may_come(
+    tmp_path: Path, speech: Path, bounds: dict[str, float], why: str | None
+) -> None:
+    order = WorkOrder(
+        experiment="birds",
+        plan=json.dumps(TINY_PLAN),
+        frozen_fingerprint=build_frozen(),
+        code_hash=code_hash("keyword_spotting"),
+        device="cpu",
+        connection={},
+        shard_descriptor=shard_entry(speech, 0, 1),
+        checkpoints={},
+        log_level="info",
+        state=str(tmp_path / "state"),
+        downloads=str(tmp_path),
+        bounds=bounds,
+    )
+    with serving(Quits()) as address, Link(address, Identity("north", "envoy"), None) as link:
+        client = GrpcAggregatorClient(link, "birds", downloads=tmp_path)
+        with pytest.raises(Refused, match=why) if why else nullcontext():
+            _collaborate(order, "north", client)
+    assert why or client.most_bytes < 1e6
+
+
+def build_frozen() -> str:
+    return initial_exchange(plan(), {}).frozen_fingerprint
 
 
 @pytest.mark.parametrize(

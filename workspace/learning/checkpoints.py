@@ -91,7 +91,9 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
         # Of files that lie, each library complains in its own way; PyTorch would have them unpickled.
         name = type(error).__name__
         said = "they hold something else than tensors" if name == "UnpicklingError" else str(error)
-        raise ValueError(f"its weights cannot be loaded ({name}: {said.partition(chr(10))[0][:200]})") from error
+        raise ValueError(
+            f"its weights cannot be loaded ({name}: {said.partition(chr(10))[0][:200]})"
+        ) from error
     new = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
     # Batches that BatchNorm has counted: older files have no such tensor, and nothing is computed from it.
     lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
