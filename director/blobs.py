@@ -22,6 +22,7 @@ from typing import BinaryIO
 from director.disk import fsync, sync_folder
 from director.removal import Removal
 from federation.errors import InputError, Refused, Unreachable
+from federation.paths import inside, remove
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -45,7 +46,7 @@ class BlobStore:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         for leftover in folder.glob("*.part"):
-            leftover.unlink()
+            remove(folder, leftover.name)
         self._lock = threading.Lock()
         self.removal = Removal(folder)
         self._held: Counter[str] = Counter()
@@ -57,11 +58,11 @@ class BlobStore:
         Raises
         ------
         Refused
-            If the name is not a SHA-256 (names may come from outside).
+            If the name is not a SHA-256 (names may come from outside), or a link stands there.
         """
         if not _SHA256.fullmatch(sha256):
             raise Refused("a blob is named by 64 hexadecimal digits")
-        return self._folder / sha256
+        return inside(self._folder, sha256)
 
     def put(self, tensors: Tensors) -> str:
         """Store tensors; return their SHA-256."""
@@ -164,7 +165,8 @@ class BlobStore:
         """Remove a blob that nobody holds; mappings of it stay readable."""
         with self._lock:
             if sha256 not in self._held:
-                self.path(sha256).unlink(missing_ok=True)
+                self.path(sha256)
+                remove(self._folder, sha256, missing_ok=True)
                 self._sound.discard(sha256)
 
     def sort_out(self, named: Collection[str]) -> list[str]:
@@ -197,7 +199,7 @@ class BlobStore:
             self.path(name).rename(aside / name)
         for name in {*lying} - {*unnamed, *wanted}:
             if allowed and time.time() - (aside / name).stat().st_mtime > ASIDE_SECONDS:
-                (aside / name).unlink()
+                remove(self._folder, "aside", name)
         if aside.is_dir():
             sync_folder(aside)
             sync_folder(self._folder)

@@ -19,6 +19,7 @@ from federation.engine.aggregator import Aggregator
 from federation.engine.members import ACTIVE
 from federation.errors import InputError
 from federation.plan import CheckedPlan, plan_from_json
+from federation.site_policy import PARAMETERS
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +148,8 @@ def queue_again(journal: Journal, row: ExperimentRow, settings: Mapping[str, str
         check_has_models(journal, journal.experiment(row.name) or row)
         journal.update_experiment(row.name, state="queued", reason="", ended=0.0)
         if plan is not None:
-            journal.change_plan(row.name, plan.to_json(), needs_of(row.name, plan.config))
+            parameters = json.loads(row.asked).get(PARAMETERS)
+            journal.change_plan(row.name, plan.to_json(), needs_of(row.name, plan.config, parameters))
         back = [member.name for member in journal.members(row.name) if not member.takes_part]
         journal.change_members(row.name, back, standing=ACTIVE, reason="")
         body = {"by": by, "round": row.round, "settings": dict(settings)}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from director.envoys import OnlineEnvoy
 from director.needs import Needs
 from federation.equal_code import is_equal
 from federation.protocol import federation_pb2 as pb
+from federation.site_policy import objection
 
 
 def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
@@ -29,7 +32,8 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
         return f"holds {len(announcement.classes)} classes that are not the plan's {needs.classes}, or in another order"
     if needs.experiment not in announcement.experiments:
         return f"does not permit the experiment {needs.experiment} (its site policy)"
-    return None
+    policy = announcement.policy
+    return objection(policy, json.loads(needs.asked)) if policy.limits_checkpoints or policy.bounds else None
 
 
 def other_code(needs: Needs, code_hash: str, announcement: pb.Announcement) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 
 from director.needs import needs_of
 from federation.errors import InputError
@@ -139,7 +140,12 @@ def _keep_members(connection: sqlite3.Connection) -> None:
 
 
 def _keep_signatures(connection: sqlite3.Connection) -> None:
-    """Make room for what was signed, and for revocations."""
+    """Make room for what was signed, for revocations, and for what sites' policies may object to."""
+    connection.execute("ALTER TABLE experiments ADD COLUMN asked TEXT NOT NULL DEFAULT '{}'")
+    for name, plan in connection.execute("SELECT name, plan FROM experiments").fetchall():
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            asked = needs_of(name, json.loads(plan)).asked
+            connection.execute("UPDATE experiments SET asked = ? WHERE name = ?", (asked, name))
     connection.execute("CREATE TABLE signed (experiment TEXT PRIMARY KEY, submission BLOB NOT NULL)")
     connection.execute(
         "CREATE TABLE amendments (experiment TEXT NOT NULL, number INTEGER NOT NULL, amendment BLOB NOT NULL, "

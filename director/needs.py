@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from federation.site_policy import PARAMETERS, asked_by
+
 
 @dataclass(frozen=True)
 class Needs:
@@ -31,6 +33,8 @@ class Needs:
         What their shards must hold.
     classes, classes_sha256
         How many labels there are, and the `fingerprint` of their list.
+    asked
+        JSON of what sites' policies may object to (`federation.site_policy`).
     """
 
     name: str
@@ -40,10 +44,20 @@ class Needs:
     dataset: str
     classes: int
     classes_sha256: str
+    asked: str
 
 
-def needs_of(name: str, config: Mapping[str, Any]) -> Needs:
+def needs_of(name: str, config: Mapping[str, Any], parameters: float | None = None) -> Needs:
     """Take an experiment's needs from the configuration of a checked plan.
+
+    Parameters
+    ----------
+    name
+        Of this run.
+    config
+        The plan's.
+    parameters
+        How many its initial model exchanges, where that is known; the whole model has at least as many.
 
     Raises
     ------
@@ -51,6 +65,7 @@ def needs_of(name: str, config: Mapping[str, Any]) -> Needs:
         If it is none.
     """
     federation = config["federation"]["settings"]
+    asked = asked_by(config) | ({} if parameters is None else {PARAMETERS: parameters})
     return Needs(
         name=name,
         experiment=str(config["task_runner"]["settings"]["experiment"]),
@@ -59,6 +74,7 @@ def needs_of(name: str, config: Mapping[str, Any]) -> Needs:
         dataset=str(federation["dataset"]),
         classes=len(federation["classes"]),
         classes_sha256=fingerprint(federation["classes"]),
+        asked=json.dumps(asked, sort_keys=True),
     )
 
 

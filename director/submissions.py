@@ -84,12 +84,13 @@ class Submissions:
             tensors = self.blobs.open(model)
             if not tensors or not all(all_finite(value) for value in tensors.values()):
                 raise Refused("the initial model has no tensors, or holds NaN or infinity")
+            parameters = sum(value.size for value in tensors.values())
             with self.journal.transaction():
                 # It may have come a second time while the first was received.
                 if (row := self.journal.experiment_of_submission(submission.id)) is not None:
                     return row.name
                 row = ExperimentRow(
-                    **vars(needs_of(self.journal.free_name(submission.name), plan.config)),
+                    **vars(needs_of(self.journal.free_name(submission.name), plan.config, parameters)),
                     submission=submission.id,
                     submitted_by=submitted_by,
                     code_hash=submission.code_hash,

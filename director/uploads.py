@@ -11,10 +11,9 @@ import hashlib
 import logging
 import os
 import re
-import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from director.blobs import BlobStore
 from director.disk import OF_THE_MACHINE, fsync
 from federation.errors import InputError, Refused, Unreachable
 from federation.names import is_experiment_name
+from federation.paths import inside, remove
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class Uploads:
         """
         path = self._path(announced)
         path.parent.mkdir(exist_ok=True)
-        with self._owned(path, announced) as owner, _dropped_on_faults(path):
+        with self._owned(path, announced) as owner, self._dropped_on_faults(path):
             with path.open("r+b" if path.is_file() else "x+b", buffering=0) as file:
                 sha = hashlib.sha256()
                 if _hash_prefix(file.fileno(), offset, sha) < offset:
@@ -156,7 +156,7 @@ class Uploads:
                 for piece in pieces:
                     length += len(piece)
                     if length > announced.size:
-                        path.unlink(missing_ok=True)
+                        self._remove(path)
                         raise Refused(f"more than the {announced.size} bytes that were announced arrive")
                     owner.write(file.fileno(), piece)
                     sha.update(piece)
@@ -164,7 +164,7 @@ class Uploads:
                     raise BrokenOff(f"{length} of {announced.size} bytes arrived")
                 fsync(file.fileno())
             if (found := sha.hexdigest()) != announced.sha256:
-                path.unlink(missing_ok=True)
+                self._remove(path)
                 if offset:
                     raise SendAgain
                 raise Refused(
@@ -176,19 +176,19 @@ class Uploads:
         """Forget what is on its way to an experiment (from one envoy): its round has closed, or it has ended."""
         if not is_experiment_name(experiment):
             raise InputError(f"{experiment[:80]!r} names no experiment")
-        folder = self._folder / experiment
+        folder = inside(self._folder, experiment)
         for path in folder.glob("*.partial" if envoy is None else f"{envoy}.*.partial"):
             self._end(path)
-            path.unlink(missing_ok=True)
+            self._remove(path)
         if envoy is None:
-            shutil.rmtree(folder, ignore_errors=True)
+            self._remove_all(experiment)
 
     def keep(self, running: Iterable[str]) -> None:
         """Forget, when the director starts, what was on its way to experiments that do not run."""
         kept = set(running)
         for folder in self._folder.iterdir():
             if folder.name not in kept:
-                shutil.rmtree(folder, ignore_errors=True)
+                self._remove_all(folder.name)
 
     @contextmanager
     def _owned(self, path: Path, announced: Announced) -> Iterator[_Owner]:
@@ -196,7 +196,7 @@ class Uploads:
         for other in path.parent.glob(f"{announced.slot}*.partial"):
             if other != path:  # another announcement replaces it
                 self._end(other)
-                other.unlink(missing_ok=True)
+                self._remove(other)
         owner = _Owner()
         with self._lock:
             self._owners[path] = owner
@@ -215,18 +215,24 @@ class Uploads:
             owner.end()
 
     def _path(self, announced: Announced) -> Path:
-        return self._folder / announced.experiment / announced.file
+        return inside(self._folder, announced.experiment, announced.file)
 
+    def _remove(self, path: Path) -> None:
+        remove(self._folder, path.parent.name, path.name, missing_ok=True)
 
-@contextmanager
-def _dropped_on_faults(path: Path) -> Iterator[None]:
-    """Drop a partial file that the machine could not write."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in OF_THE_MACHINE:
-            path.unlink(missing_ok=True)
-        raise
+    def _remove_all(self, experiment: str) -> None:
+        with suppress(OSError):  # what stays takes room, and harms nobody
+            remove(self._folder, experiment)
+
+    @contextmanager
+    def _dropped_on_faults(self, path: Path) -> Iterator[None]:
+        """Drop a partial file that the machine could not write."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in OF_THE_MACHINE:
+                self._remove(path)
+            raise
 
 
 def _hash_prefix(file: int, length: int, sha: hashlib._Hash) -> int:

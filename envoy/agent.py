@@ -15,8 +15,16 @@ from functools import partial
 from envoy.config import EnvoyConfig
 from envoy.connection import Connection
 from envoy.failures import Failures
+from envoy.hours import Hours
 from envoy.kept import Kept
-from envoy.policy import permitted_experiments, refusal
+from envoy.policy import (
+    announced,
+    bounds_of,
+    permits_hub,
+    permitted_devices,
+    permitted_experiments,
+    refusal,
+)
 from envoy.room import has_room
 from envoy.run import Run
 from envoy.worker import WorkOrder
@@ -49,7 +57,8 @@ class Agent:
 
     def __init__(self, config: EnvoyConfig, devices: Sequence[pb.Device], insecure: bool = False) -> None:
         self._config = config
-        self._devices = list(devices)
+        self._devices = permitted_devices(config.policy, devices)
+        self._hours = Hours.parse(config.policy.hours)
         self._connection = Connection(
             config.director, config.name, None if insecure else str(config.certificates)
         )
@@ -59,7 +68,7 @@ class Agent:
         self._state = config.state.expanduser() / config.name
         self._kept = Kept(self._state / "experiments")
         self._failures = Failures(self._link, self._stop)
-        self._workers = Workers([device.name for device in devices], self._work, self._failures.add)
+        self._workers = Workers([device.name for device in self._devices], self._work, self._failures.add)
 
     def run(self) -> None:
         """Stay connected until `stop`; says when the director is away, again every few minutes, and when it is back.
@@ -117,6 +126,7 @@ class Agent:
             experiments=permitted_experiments(self._config.policy),
             code_hashes=code_hashes(),
             shard_package=pb.Package(name=package, version=version),
+            policy=announced(self._config.policy, self._config.checkpoints),
         )
 
     def _obey(self, order: pb.Order) -> None:
@@ -143,7 +153,7 @@ class Agent:
     def _work(self, run: Run, device: str) -> pb.Failure | None:
         start = run.start
         plan = plan_from_json(start.plan, start.experiment)
-        if (reason := refusal(self._config.policy, plan)) is not None:
+        if (reason := refusal(self._config.policy, plan, self._config.checkpoints)) is not None:
             return pb.Failure(reason=reason)
         order = WorkOrder(
             experiment=start.experiment,
@@ -156,6 +166,10 @@ class Agent:
             checkpoints=dict(self._config.checkpoints),
             log_level=self._config.log_level,
             state=str(self._kept.folder_of(start.experiment)),
+            downloads=str(self._state / "downloads"),
+            hub=permits_hub(self._config.policy, self._config.checkpoints),
+            hours=self._config.policy.hours or "",
+            bounds=bounds_of(self._config.policy),
         )
 
         def away(failure: pb.Failure | None) -> None:
@@ -164,4 +178,4 @@ class Agent:
             else:
                 self._failures.add(start, failure)
 
-        return run.work(order, partial(has_room, self._state), away)
+        return run.work(order, partial(has_room, self._state), away, closed=self._hours.closed)

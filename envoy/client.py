@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import count
+from pathlib import Path
+from tempfile import gettempdir
 
 import grpc
 
-from federation.download import TRANSFER_SECONDS, OtherBytes, download
+from federation.download import MOST_BYTES, TRANSFER_SECONDS, OtherBytes, download
 from federation.engine.results import TaskOutput
 from federation.errors import Refused
 from federation.link import Link
@@ -32,20 +34,42 @@ class GrpcAggregatorClient:
         The experiment's name.
     taken
         Called whenever the director has taken a result.
+    downloads
+        The folder that models are downloaded to.
+    may_go_on
+        Called before a task is asked for or taken; raises what keeps the site from it.
+
+    Attributes
+    ----------
+    most_bytes
+        What a model may have; whoever has built the plan's model knows better.
     """
 
-    def __init__(self, link: Link, experiment: str, taken: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        experiment: str,
+        taken: Callable[[], None] = lambda: None,
+        downloads: Path | None = None,
+        may_go_on: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.most_bytes = MOST_BYTES
         self._link = link
         self._metadata = ((EXPERIMENT_KEY, experiment),)
         self._taken = taken
+        self._may_go_on = may_go_on
+        self._downloads = downloads or Path(gettempdir())
         self._counted: int | None = None
 
     def get_tasks(self) -> tuple[list[str] | None, int, int, bool]:
         """Return tasks as soon as there are some; an empty answer after a while, so that a dead director is noticed."""
+        self._may_go_on()
         request = pb.TasksRequest(wait=WAIT_SECONDS)
         tasks = self._link.call(
             lambda stub: stub.GetTasks(request, metadata=self._metadata, timeout=WAIT_SECONDS + 15)
         )
+        if tasks.tasks:
+            self._may_go_on()  # it may have come after a while
         self._counted = tasks.counted if tasks.HasField("counted") else None
         return list(tasks.tasks) or None, tasks.round, 0, tasks.quit
 
@@ -60,7 +84,7 @@ class GrpcAggregatorClient:
 
         def fetch(stub: rpc.DirectorStub) -> Tensors:
             try:
-                return download(stub, request, self._metadata)[1]
+                return download(stub, request, self._metadata, self._downloads, lambda _: self.most_bytes)[1]
             except OtherBytes as error:
                 if next(attempts) < MOST_DAMAGED:
                     raise
@@ -91,6 +115,7 @@ class GrpcAggregatorClient:
         counted = bool(self._link.call(send).counted)
         if counted:
             self._taken()
+        self._may_go_on()  # more of the round's tasks may follow
         return counted
 
     def _have(self, stub: rpc.DirectorStub, info: pb.ResultInfo) -> int:

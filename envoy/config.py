@@ -6,23 +6,88 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
+from envoy.hours import Hours
+from federation.errors import InputError
 from federation.names import MemberName
 from federation.schema import Component, OfKind
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 Device = Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]{1,3})$")]
 
+Bound = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _checked_hours(text: str) -> str:
+    try:
+        Hours.parse(text)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+WorkingHours = Annotated[str, AfterValidator(_checked_hours)]
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most that an experiment may ask of this site; what is left out is not bounded.
+
+    Parameters
+    ----------
+    parameters
+        Of the model, frozen ones too.
+    epochs
+        Of a round.
+    batch_size
+        Of training and of evaluation.
+    threads
+        Of torch.
+    rounds
+        Of the experiment.
+    round_seconds
+        The plan's ``round_limit``.
+    disk_bytes
+        For the model of a round and for what is kept, such as personal layers.
+    """
+
+    parameters: Bound | None = None
+    epochs: Bound | None = None
+    batch_size: Bound | None = None
+    threads: Bound | None = None
+    rounds: Bound | None = None
+    round_seconds: Bound | None = None
+    disk_bytes: Bound | None = None
+
 
 @dataclass(frozen=True)
 class SitePolicy:
     """What this site permits; the director cannot override it.
 
-    ``experiments`` lists the experiments that may run here; left out, every installed one may.
+    Parameters
+    ----------
+    experiments
+        Those that may run here; left out, every installed one may.
+    checkpoints
+        The ids of those that may be used; left out, all whose folder the config's ``checkpoints`` says, and those of the hub if
+        it is permitted.
+    hub
+        Whether checkpoints may be downloaded from the hub; by default not, where ``checkpoints`` are set here or in the config.
+    bounds
+        What an experiment may ask for.
+    hours
+        Such as ``22:00-06:00``, by this machine's clock: outside of them the task at hand is finished, and no other is taken.
+    devices
+        Those that may be used, of the config's ``devices``; left out, all of them.
     """
 
     experiments: list[str] | None = None
+    checkpoints: list[str] | None = None
+    hub: bool | None = None
+    bounds: Bounds = field(default_factory=Bounds)
+    hours: WorkingHours | None = None
+    devices: Annotated[list[Device], Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ it any more. The director is not believed: a name that it says leads nowhere but
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 from federation.errors import Refused
 from federation.names import is_experiment_name
+from federation.paths import inside, remove
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,7 @@ class Kept:
         """
         if not is_experiment_name(experiment):
             raise Refused(f"no experiment can be called {experiment[:80]!r}")
-        folder = self._folder / experiment
-        if folder.is_symlink():
-            raise Refused(f"{folder} is a link, which is not followed; put the folder itself there")
-        return folder
+        return inside(self._folder, experiment)
 
     def names(self) -> list[str]:
         """Return the experiments of which something is kept, sorted; as many as an announcement may hold."""
@@ -60,7 +57,8 @@ class Kept:
     def forget(self, experiment: str) -> None:
         """Remove what is kept of an experiment; what cannot be removed now is announced again, and removed later."""
         try:
-            shutil.rmtree(self.folder_of(experiment))
+            self.folder_of(experiment)
+            remove(self._folder, experiment)
         except FileNotFoundError:
             return
         except (OSError, Refused) as error:

@@ -56,6 +56,7 @@ class Run:
         has_room: Callable[[], bool],
         away: Callable[[pb.Failure | None], None],
         program: Sequence[str] = WORKER,
+        closed: Callable[[], str | None] = lambda: None,
     ) -> pb.Failure | None:
         """Carry the order out until the director says quit, `end` is called or it has failed.
 
@@ -69,6 +70,8 @@ class Run:
             Told of what keeps the site from working for now, and None when it goes on.
         program
             Of the process: is given the order and says what `envoy.worker` says.
+        closed
+            Says why the site takes no task now, of its own will; None if it does.
 
         Returns
         -------
@@ -77,7 +80,14 @@ class Run:
         """
         name, killed = order.experiment, 0
         pauses = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+
+        def may_work() -> bool:
+            return closed() is None and has_room()
+
         while not self.ended.is_set():
+            if (reason := closed()) is not None:
+                self._wait_until(may_work, pb.Failure(reason=reason, passing=True), away, pauses)
+                continue
             code = self._run_once(order, program)
             if self.ended.is_set() or code == 0:
                 break
@@ -85,7 +95,7 @@ class Run:
                 killed = 0
                 pauses.reset()
             if self._failure is not None and self._failure.passing:
-                self._wait_for_room(self._failure, has_room, away, pauses)
+                self._wait_until(may_work, self._failure, away, pauses)
                 continue
             if self._failure is not None:
                 return self._failure
@@ -138,17 +148,17 @@ class Run:
                     with contextlib.suppress(ValueError):
                         self._failure = pb.Failure(**json.loads(rest))
 
-    def _wait_for_room(
+    def _wait_until(
         self,
+        may_work: Callable[[], bool],
         failure: pb.Failure,
-        has_room: Callable[[], bool],
         away: Callable[[pb.Failure | None], None],
         pauses: Backoff,
     ) -> None:
         away(failure)
         while not self.ended.wait(pauses.pause()):
-            if has_room():
-                logger.info("experiment %s: there is room again", self.start.experiment)
+            if may_work():
+                logger.info("experiment %s: goes on, what kept it has passed", self.start.experiment)
                 break
         away(None)
 

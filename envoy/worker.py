@@ -15,13 +15,16 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TextIO
 
 from envoy.client import GrpcAggregatorClient
 from envoy.connection import Connection
+from envoy.hours import Hours, OutsideHours
+from envoy.policy import refusal_of_model
 from envoy.room import what_is_full
 from federation.code import code_hash
 from federation.equal_code import is_equal
@@ -50,6 +53,10 @@ class WorkOrder:
     checkpoints: dict[str, str]
     log_level: str
     state: str
+    downloads: str
+    hub: bool = True
+    hours: str = ""
+    bounds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Write the order for the worker's standard input."""
@@ -59,8 +66,12 @@ class WorkOrder:
 def work(order: WorkOrder, taken: Callable[[], None]) -> None:
     """Take part in an experiment until its aggregator says quit; ``taken`` is called for each result that it has taken."""
     connection = Connection(**order.connection)
+    hours = Hours.parse(order.hours)
     with connection.link() as link:
-        _collaborate(order, connection.name, GrpcAggregatorClient(link, order.experiment, taken))
+        client = GrpcAggregatorClient(
+            link, order.experiment, taken, Path(order.downloads), may_go_on=hours.require
+        )
+        _collaborate(order, connection.name, client)
 
 
 def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> None:
@@ -71,13 +82,20 @@ def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> N
             f"{name}: the code of the experiment {plan.experiment} is another one ({found[:12]}) than it was submitted with "
             f"({order.code_hash[:12]}); install the same and restart the envoy"
         )
+    if not order.hub:
+        os.environ["HF_HUB_OFFLINE"] = "1"
     # Threads must be fixed before torch is imported to hold for all of its pools.
     os.environ["OMP_NUM_THREADS"] = str(plan.federation.torch_threads)
     from federation.engine.build import Site, build_collaborator
 
     shard = open_shard(Component(**order.shard_descriptor))
     site = Site(name, order.device, order.checkpoints, order.frozen_fingerprint, order.state)
-    build_collaborator(plan, shard, client, site).run()
+    collaborator = build_collaborator(plan, shard, client, site)
+    runner = collaborator.task_runner
+    if (reason := refusal_of_model(order.bounds, runner.parameters, runner.disk_bytes)) is not None:
+        raise Refused(reason)
+    client.most_bytes = runner.most_bytes
+    collaborator.run()
 
 
 def _end_with_the_agent() -> None:
@@ -99,6 +117,8 @@ def _failure_of(error: Exception) -> dict[str, Any]:
     if (full := what_is_full(error)) is not None:
         what = "fails" if full.errno == errno.EIO else "is full"
         return {"reason": f"its disk {what} ({full.strerror})", "traceback": told, "passing": True}
+    if isinstance(error, OutsideHours):
+        return {"reason": str(error), "passing": True}
     reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"
     line = reason.splitlines()[0] if reason else type(error).__name__
     return {"reason": line, "traceback": told, "kind": kind_of(error)}

@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from federation.errors import InputError
+from federation.files import read_regular
 from federation.names import check_name
 
 Role = Literal["director", "envoy", "workspace"]
@@ -177,7 +178,7 @@ def load_key(file: Path, remedy: str) -> ec.EllipticCurvePrivateKey:
 def read(file: Path, remedy: str) -> bytes:
     """Read a small file; `remedy` ends the line of the `InputError` if that fails."""
     try:
-        return file.read_bytes()
+        return read_regular(file, 1 << 20)
     except FileNotFoundError:
         raise InputError(f"{file}: there is no such file; {remedy}") from None
     except OSError as error:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from federation.errors import InputError
+from federation.files import open_regular
 
 Path = tuple[str | int, ...]
 
@@ -313,7 +314,7 @@ def read(path: str | os.PathLike[str]) -> Document:
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as file:  # noqa: PTH123
+        with open_regular(name) as file:
             text = file.read(MAX_BYTES + 1).decode()
     except FileNotFoundError:
         raise InputError(f"{name}: there is no such file") from None

@@ -1,16 +1,32 @@
-"""Taking a model home from the director: whole, and with the SHA-256 that was announced."""
+"""Taking a model from the director: to a file, no larger than it may be, and with the SHA-256 that was announced.
+
+Nobody believes the director: what it announces is compared with what the plan's model takes and with the room on the disk
+before a byte is written, and nothing is read beyond it. The file has no name, so that it is gone with the process that reads
+it, however that ends; its tensors are mapped into memory.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
-from collections.abc import Sequence
+import mmap
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
-from federation.errors import Unreachable
+from federation.errors import Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.tensors import Tensors, assemble, unpack
+from federation.tensors import Tensors, unpack
 
 TRANSFER_SECONDS = 3600.0
+MOST_BYTES = 8 << 30
+"""Where nobody knows better: what a director takes by default."""
+RESERVE_BYTES = 64 << 20
+RESERVE_SHARE = 20
+"""A disk is never filled: so much of it is left, or a twentieth part of a small one."""
 
 
 class OtherBytes(Unreachable):
@@ -18,9 +34,22 @@ class OtherBytes(Unreachable):
 
 
 def download(
-    stub: rpc.DirectorStub, request: pb.ModelRequest, metadata: Sequence[tuple[str, str]]
+    stub: rpc.DirectorStub,
+    request: pb.ModelRequest,
+    metadata: Sequence[tuple[str, str]],
+    folder: Path,
+    most: Callable[[pb.ModelInfo], int] = lambda _: MOST_BYTES,
 ) -> tuple[pb.ModelInfo, Tensors]:
     """Download a model.
+
+    Parameters
+    ----------
+    stub, request, metadata
+        Of the call.
+    folder
+        On the disk that takes it; made if it is not there.
+    most
+        Returns how many bytes the model may have, given what is announced of it; called before any of them arrives.
 
     Raises
     ------
@@ -29,15 +58,58 @@ def download(
     Unreachable
         If the stream breaks off; as `OtherBytes` if other bytes arrive than were announced.
     Refused
-        If more arrive, or they are no tensors.
+        If more are announced than may be or arrive than were announced.
+    InputError
+        If they are no tensors.
+    OSError
+        If the disk has no room for them.
     """
     stream = stub.GetModel(request, metadata=metadata, timeout=TRANSFER_SECONDS)
-    info = next(stream).info
-    data = assemble((chunk.data for chunk in stream), info.blob.size)
-    found = hashlib.sha256(data).hexdigest()
-    if found != info.blob.sha256:
-        raise OtherBytes(
-            f"a model of {len(data)} bytes arrived with SHA-256 {found[:12]}, {info.blob.sha256[:12]} was announced: "
-            "`fed director check` says whether the director's disk has damaged it"
-        )
-    return info, unpack(data)
+    try:
+        first = next(iter(stream), None)
+        if first is None:
+            raise OtherBytes("the director has sent nothing in the place of a model")
+        info, size = first.info, first.info.blob.size
+        if size > (limit := most(info)):
+            raise Refused(f"the director announces a model of {size:,} bytes; it can have {limit:,} at most")
+        folder.mkdir(parents=True, exist_ok=True)
+        require_room(folder, size)
+        with TemporaryFile(dir=folder) as file:
+            found = _write((chunk.data for chunk in stream), size, file)
+            if found != info.blob.sha256:
+                raise OtherBytes(
+                    f"a model of {size} bytes arrived with SHA-256 {found[:12]}, {info.blob.sha256[:12]} was announced: "
+                    "`fed director check` says whether the director's disk has damaged it"
+                )
+            return info, unpack(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
+    finally:
+        stream.cancel()
+
+
+def require_room(folder: Path, size: int) -> None:
+    """Look whether a disk takes so many bytes and still has some left.
+
+    Raises
+    ------
+    OSError
+        If it does not, with the error number of a full disk.
+    """
+    disk = os.statvfs(folder)
+    reserve = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // RESERVE_SHARE)
+    if size + reserve > disk.f_bavail * disk.f_frsize:
+        raise OSError(errno.ENOSPC, f"No space left on device for {size:,} bytes", str(folder))
+
+
+def _write(pieces: Iterator[bytes], size: int, file: BinaryIO) -> str:
+    """Write exactly so many bytes; return their SHA-256 (hexadecimal)."""
+    sha, length = hashlib.sha256(), 0
+    for piece in pieces:
+        length += len(piece)
+        if length > size or not piece:
+            raise Refused(f"more than the {size:,} bytes that were announced arrive, or pieces without any")
+        file.write(piece)
+        sha.update(piece)
+    if length < size:
+        raise Unreachable(f"{length} of {size} bytes arrived")
+    file.flush()
+    return sha.hexdigest()

@@ -36,7 +36,7 @@ from federation.plan_defaults import (
     read_files,
 )
 from federation.schema import Component, OfKind
-from federation.settings import UNWRITTEN, AggregatorSettings, FederationSettings, NoSettings
+from federation.settings import MOST_TASKS, UNWRITTEN, AggregatorSettings, FederationSettings, NoSettings
 
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 
@@ -71,7 +71,7 @@ class PlanDocument:
     aggregator: Annotated[Component, OfKind("aggregator")]
     collaborator: Annotated[Component, OfKind("collaborator")]
     assigner: Annotated[Component, OfKind("assigner")]
-    tasks: Annotated[dict[TaskName, Task], Field(min_length=1)]
+    tasks: Annotated[dict[TaskName, Task], Field(min_length=1, max_length=MOST_TASKS)]
     data_loader: Annotated[Component, OfKind("data_loader")]
     task_runner: Annotated[Component, OfKind("task_runner")]
     federation: FederationSection

@@ -14,6 +14,7 @@ from federation import document
 from federation.document import Document, shown
 from federation.errors import InputError
 from federation.experiments import experiment_named
+from federation.files import open_regular
 from federation.plan_checks import SETTINGS, enlargement_of
 
 FILE = "_file"
@@ -92,9 +93,9 @@ def read_files(content: Document, folder: Path) -> None:
             content.report(written, f"must be the name of a text file, not {shown(name)}")
             continue
         try:
-            with (folder / name).open("rb") as file:
+            with open_regular(folder / name) as file:
                 text = file.read(document.MAX_BYTES + 1).decode()
-        except (OSError, UnicodeDecodeError):
+        except (OSError, InputError, UnicodeDecodeError):
             content.report(written, f"{folder / name} cannot be read as a text file in UTF-8")
             continue
         if len(text) > document.MAX_BYTES:

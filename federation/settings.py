@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+MOST_TASKS = 100
 Seconds = Annotated[float, Field(gt=0, le=100 * 365 * 86_400)]
 Times = Annotated[float, Field(ge=1, le=1e9)]
 
@@ -44,21 +45,21 @@ class TaskGroup:
 
     name: Name
     percentage: Annotated[float, Field(gt=0, le=1)]
-    tasks: Annotated[list[Name], Field(min_length=1)]
+    tasks: Annotated[list[Name], Field(min_length=1, max_length=MOST_TASKS)]
 
 
 @dataclass(frozen=True)
 class CohortAssignerSettings:
     """Which tasks a round's cohort runs."""
 
-    task_groups: Annotated[list[TaskGroup], Field(min_length=1)]
+    task_groups: Annotated[list[TaskGroup], Field(min_length=1, max_length=MOST_TASKS)]
 
 
 @dataclass(frozen=True)
 class CutoffTimeSettings:
     """Close the round so many seconds after it has begun, if enough have reported."""
 
-    straggler_cutoff_time: Annotated[float, Field(gt=0)]
+    straggler_cutoff_time: Seconds
     minimum_reporting: Count = 1
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import mmap
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,6 +52,13 @@ class TensorSpec:
 def specs_of(tensors: Tensors) -> dict[str, TensorSpec]:
     """Describe tensors by dtype and shape."""
     return {name: TensorSpec(value.dtype.name, tuple(value.shape)) for name, value in tensors.items()}
+
+
+def most_bytes(specs: Mapping[str, TensorSpec]) -> int:
+    """Return how many bytes tensors of these specs take at most, whoever has laid them out."""
+    header = sum(len(json.dumps(name)) + 24 * len(spec.shape) + 128 for name, spec in specs.items())
+    data = (math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs.values())
+    return 1024 + header + sum(data)
 
 
 def chunks(tensors: Tensors, size: int = CHUNK_BYTES) -> Iterator[bytes]:
@@ -100,8 +108,8 @@ def pack(tensors: Tensors) -> bytes:
     return b"".join(chunks(tensors))
 
 
-def unpack(data: bytes) -> dict[str, Array]:
-    """Read tensors from bytes, as read-only views of them; raises as `open_mapped` does."""
+def unpack(data: bytes | mmap.mmap) -> dict[str, Array]:
+    """Read tensors from bytes or a file in memory, as read-only views of them; raises as `open_mapped` does."""
     return _parse(np.frombuffer(data, np.uint8), "received tensors")
 
 

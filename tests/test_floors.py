@@ -113,3 +113,9 @@ def test_nothing_unpickles_or_loads_yaml_unsafely() -> None:
             assert all("weights_only=True" in line for line in text.splitlines() if "torch.load(" in line), (
                 file
             )
+
+
+def test_what_lies_at_a_path_is_removed_in_one_place() -> None:
+    for name, file in modules().items():
+        if name != "federation.paths":
+            assert "rmtree" not in file.read_text(), f"{name} removes folders: use federation.paths.remove"

@@ -8,21 +8,23 @@ import logging
 import math
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from federation.code import code_hash, project_version
-from federation.download import TRANSFER_SECONDS, download
+from federation.download import MOST_BYTES, TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError
 from federation.identity import Identity
 from federation.link import Link
+from federation.logs import state_folder
 from federation.names import is_experiment_name
 from federation.plan import CheckedPlan, load_plan, plan_from_json
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
-from federation.tensors import Tensors, chunks, measure
+from federation.tensors import Tensors, chunks, measure, most_bytes
 from workspace.infos import EnvoyInfo, Event, ExperimentInfo, envoy_info, experiment_info
 from workspace.metrics import metric_rows
 
@@ -275,21 +277,36 @@ class Experiment:
             If the frozen part here is not that which the experiment was submitted with.
         """
         from workspace.initial_exchange import InitialExchange, build_model, write_model
-        from workspace.learning.exchange import frozen_fingerprint
+        from workspace.learning.exchange import frozen_fingerprint, tensor_specs
 
-        info, tensors = self._download(which)
-        recipe, model = build_model(plan_from_json(info.plan, self.name), self._federation.checkpoints)
-        fingerprint = frozen_fingerprint(model, recipe.role)
-        if fingerprint != info.frozen_fingerprint:
-            raise InputError(
-                f"the frozen part of the model differs here ({fingerprint[:12]}) from that of the experiment "
-                f"({info.frozen_fingerprint[:12]}); use the checkpoint files and versions that it was submitted with"
-            )
-        write_model(InitialExchange(recipe, model, tensors, fingerprint), tensors, Path(folder))
+        @cache
+        def built(plan: str, expected: str) -> InitialExchange:
+            recipe, model = build_model(plan_from_json(plan, self.name), self._federation.checkpoints)
+            fingerprint = frozen_fingerprint(model, recipe.role)
+            if fingerprint != expected:
+                raise InputError(
+                    f"the frozen part of the model differs here ({fingerprint[:12]}) from that of the experiment "
+                    f"({expected[:12]}); use the checkpoint files and versions that it was submitted with"
+                )
+            return InitialExchange(recipe, model, {}, fingerprint)
+
+        def most(info: pb.ModelInfo) -> int:
+            exchange = built(info.plan, info.frozen_fingerprint)
+            return most_bytes(tensor_specs(exchange.model, exchange.recipe.role))
+
+        info, tensors = self._download(which, most)
+        write_model(built(info.plan, info.frozen_fingerprint), tensors, Path(folder))
         return Path(folder)
 
-    def _download(self, which: str) -> tuple[pb.ModelInfo, Tensors]:
-        def receive(stub: rpc.DirectorStub) -> tuple[pb.ModelInfo, Tensors]:
-            return download(stub, pb.ModelRequest(kept=which), self._metadata)
+    def _download(
+        self, which: str, most: Callable[[pb.ModelInfo], int] = lambda _: MOST_BYTES
+    ) -> tuple[pb.ModelInfo, Tensors]:
+        folder = state_folder() / "workspace"
 
-        return self._federation.call(receive)
+        def receive(stub: rpc.DirectorStub) -> tuple[pb.ModelInfo, Tensors]:
+            return download(stub, pb.ModelRequest(kept=which), self._metadata, folder, most)
+
+        try:
+            return self._federation.call(receive)
+        except OSError as error:
+            raise InputError(f"the model cannot be written to {folder}: {error.strerror}") from error

@@ -16,10 +16,14 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from federation.errors import InputError
+from federation.files import open_regular, read_regular
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Others of Pillow's decoders are not given a file from outside.
 FORMATS = ("JPEG", "PNG")
+# Decoded, an image takes up to four bytes a pixel, and for a moment twice as much; a file of 20 kB can claim any number.
+MOST_PIXELS = 64 << 20
+FILE_BYTES = 1 << 30
 
 # What Pillow raises for files that are damaged, no images, or too large to be unpacked in good faith.
 _DAMAGED = (
@@ -50,7 +54,8 @@ class EmbeddedImage:
         image: Mapping[str, Any] | None = self.table[self.row][self.column]
         if image is None:
             raise OSError("holds no image")
-        return io.BytesIO(image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes())
+        content = image["bytes"]
+        return io.BytesIO(content if content is not None else read_regular(image["path"], FILE_BYTES))
 
 
 ImageFile = Path | EmbeddedImage
@@ -97,12 +102,19 @@ def read_image(file: ImageFile, size: int) -> npt.NDArray[np.uint8]:
 @contextmanager
 def _opened(file: ImageFile) -> Iterator[Image.Image]:
     try:
-        with file.open() if isinstance(file, EmbeddedImage) else file.open("rb") as stream:
+        with file.open() if isinstance(file, EmbeddedImage) else open_regular(file) as stream:
             if not stream.read(1):
                 raise UnreadableImage(f"{file}: empty file")
             stream.seek(0)
             with Image.open(stream, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    size = f"{image.width} by {image.height} pixels"
+                    raise UnreadableImage(f"{file}: {size} are more than {MOST_PIXELS:,}; scale it down")
                 yield image
+    except UnreadableImage:
+        raise
+    except InputError as error:
+        raise UnreadableImage(str(error)) from error
     except Image.UnidentifiedImageError as error:
         raise UnreadableImage(f"{file}: no JPEG or PNG image") from error
     except FileNotFoundError as error:

@@ -16,9 +16,16 @@ import soundfile
 from scipy.signal import resample_poly
 
 from federation.errors import InputError
+from federation.files import open_regular, read_regular
 
 SAMPLING_RATE = 16_000
 CLIP_LENGTH = SAMPLING_RATE
+# A header can claim anything: what is computed from it, such as the filter between two rates, has its size.
+LEAST_RATE, MOST_RATE = 1000, 384_000
+MOST_CHANNELS = 64
+MOST_SECONDS = 3600
+MOST_VALUES = 1 << 26
+FILE_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,8 @@ class EmbeddedFile:
     def open(self) -> io.BytesIO:
         """Return the file's bytes as a file."""
         audio: Mapping[str, Any] = self.table[self.row]["audio"]
-        return io.BytesIO(audio["bytes"] if audio["bytes"] is not None else Path(audio["path"]).read_bytes())
+        content = audio["bytes"]
+        return io.BytesIO(content if content is not None else read_regular(audio["path"], FILE_BYTES))
 
 
 AudioFile = Path | EmbeddedFile
@@ -102,6 +110,10 @@ def read_clip(file: AudioFile, second: int | None = None) -> npt.NDArray[np.int1
         rate = sound.samplerate
         if second is not None:
             sound.seek(second * rate)
+        if second is None and (
+            sound.frames * sound.channels > MOST_VALUES or sound.frames > MOST_SECONDS * rate
+        ):
+            raise UnreadableAudio(f"{file}: claims {sound.frames} frames, which is no clip of a word; cut it")
         frames = -1 if second is None else rate
         wave = sound.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
     if rate != SAMPLING_RATE:
@@ -127,9 +139,19 @@ def as_float(clip: npt.NDArray[np.int16], gain: float = 1.0) -> npt.NDArray[np.f
 @contextmanager
 def _opened(file: AudioFile) -> Iterator[Any]:
     try:
-        if isinstance(file, Path) and file.stat().st_size == 0:
-            raise UnreadableAudio(f"{file}: empty file")
+        if isinstance(file, Path):
+            with open_regular(file) as opened:
+                if not opened.read(1):
+                    raise UnreadableAudio(f"{file}: empty file")
         with soundfile.SoundFile(file if isinstance(file, Path) else file.open()) as sound:
+            if not LEAST_RATE <= sound.samplerate <= MOST_RATE or sound.channels > MOST_CHANNELS:
+                raise UnreadableAudio(
+                    f"{file}: claims {sound.channels} channels of {sound.samplerate} Hz, which no recording has"
+                )
             yield sound
+    except UnreadableAudio:
+        raise
+    except InputError as error:
+        raise UnreadableAudio(str(error)) from error
     except (soundfile.LibsndfileError, OSError) as error:
         raise UnreadableAudio(f"{file}: cannot be read as audio ({error})") from error

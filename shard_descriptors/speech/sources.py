@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from federation.errors import InputError
+from federation.files import read_text
 from shard_descriptors.descriptor import SPLITS, SplitName
 from shard_descriptors.speech.audio import SAMPLING_RATE, EmbeddedFile, UnreadableAudio, read_header
 from shard_descriptors.speech.classes import BACKGROUND, SILENCE
 from shard_descriptors.speech.corpus import Background, Corpus, Recording, published_split, speaker_of
 from shard_descriptors.speech.settings import SpeechCommandsSettings
+
+LIST_BYTES = 64 << 20
 
 
 def open_corpus(settings: SpeechCommandsSettings) -> Corpus:
@@ -92,7 +95,11 @@ def _published_lists(root: Path) -> dict[str, SplitName] | None:
     if len(present) < len(lists):
         missing = next(file for file in lists.values() if file not in present)
         raise InputError(f"{missing}: missing beside {present[0].name}; provide both lists or neither")
-    return {line.strip(): name for name, file in lists.items() for line in file.read_text().splitlines()}
+    return {
+        line.strip(): name
+        for name, file in lists.items()
+        for line in read_text(file, LIST_BYTES).splitlines()
+    }
 
 
 def _from_hugging_face(settings: SpeechCommandsSettings) -> Corpus:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import soundfile
 
 from federation.errors import InputError
+from federation.paths import remove
 from shard_descriptors.speech.audio import CLIP_LENGTH, SAMPLING_RATE
 from shard_descriptors.speech.classes import BACKGROUND, TEN_WORDS
 from shard_descriptors.speech.noise import Wave, babble, coloured_noise, hum
@@ -86,17 +87,18 @@ def synthesise(
     if _is_there(folder, recipe, force):
         return False
     part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
+    remove(part.parent, part.name, missing_ok=True)
     try:
         voices = draw_speakers(speakers, seed)
         _write_clips(part, _plan_takes(voices, words, takes, seed), progress)
         _write_backgrounds(part / BACKGROUND, voices, seed, background_seconds * SAMPLING_RATE)
         (part / RECIPE).write_text(json.dumps(recipe, indent=1) + "\n")
         if folder.exists():
-            shutil.rmtree(folder)
+            remove(folder.parent, folder.name)
         part.rename(folder)
     finally:
-        shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):
+            remove(part.parent, part.name)
     return True
 
 

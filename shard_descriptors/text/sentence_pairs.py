@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.errors import InputError
+from federation.files import open_regular
 from shard_descriptors.descriptor import SPLITS, SplitName
 from shard_descriptors.text.translation_settings import TranslationShardSettings
 from shard_descriptors.text.words import words
@@ -87,7 +88,7 @@ def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator
 def _from_file(settings: TranslationShardSettings) -> Iterator[Found]:
     assert settings.root is not None, "checked with the settings"
     try:
-        with settings.root.open("rb") as file:
+        with open_regular(settings.root) as file:
             yield from (
                 _from_line(f"{settings.root}:{number}", line, settings.swap)
                 for number, line in enumerate(file, 1)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from federation.errors import InputError
+from federation.files import read_regular
 from shard_descriptors.text.sentiment_settings import SentimentShardSettings
 
 log = logging.getLogger(__name__)
 
 SST2_HEADER = "sentence\tlabel"
 UNLABELLED = -1  # what SST-2's hidden test set has for labels
+MOST_BYTES = 1 << 30  # of a file
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def _files(settings: SentimentShardSettings) -> Iterator[Row]:
 
 def _lines(file: Path, classes: Sequence[str], published: str, header: str | None) -> Iterator[Row]:
     try:
-        content = file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        content = read_regular(file, MOST_BYTES).removeprefix(b"\xef\xbb\xbf")
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except OSError as error:

@@ -138,6 +138,7 @@ def break_off(deployment: Deployment, experiment: str, shard: dict[str, Any]) ->
         checkpoints={},
         log_level="info",
         state=str(deployment.folder / "south"),
+        downloads=str(deployment.folder),
     )
     with Connection(**connection).link() as link, suppress(BrokenOff):
         _collaborate(order, "south", BreaksOff(link, experiment))

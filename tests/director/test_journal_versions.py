@@ -59,6 +59,7 @@ def test_a_journal_that_did_not_number_itself_is_brought_to_this_version_as_it_w
                 fingerprint(settings["classes"]),
             )
             assert now.experiment == "keyword_spotting"
+            assert json.loads(now.asked)["rounds"] == now.rounds
         journal.close()
     with sqlite3.connect(path) as connection:
         connection.row_factory = sqlite3.Row

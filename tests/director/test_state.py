@@ -29,6 +29,7 @@ def row(name: str = "first", **changes: object) -> ExperimentRow:
         "dataset": "speech_commands",
         "classes": 4,
         "classes_sha256": "d" * 64,
+        "asked": "{}",
         "submitted_by": "workspace",
         "code_hash": "c",
         "frozen_fingerprint": "f",

@@ -106,7 +106,7 @@ def test_an_envoy_whose_disk_is_full_says_so_and_goes_on_with_the_same_bits_when
         deployment.director.wait_for("birds: the envoy north cannot work for now: its disk is full")
         assert disturbed.info().state == "running"
         full.unlink()
-        envoy.wait_for("experiment birds: there is room again")
+        envoy.wait_for("experiment birds: goes on, what kept it has passed")
         assert disturbed.watch(show=False).exchanged_sha256 == undisturbed
         assert not [event for event in disturbed.events() if event.kind == "envoy_failed"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from queue import SimpleQueue
@@ -58,14 +58,16 @@ class Director(FakeDirector):
 
 
 @contextmanager
-def agent(folder: Path, speech: Path, address: str, permits: Sequence[str] = ()) -> Iterator[Path]:
+def agent(
+    folder: Path, speech: Path, address: str, policy: Mapping[str, Any] | None = None
+) -> Iterator[Path]:
     """Run an envoy's agent without certificates, and yield the folder of what it keeps."""
     content = {
         "name": "north",
         "director": address,
         "state": str(folder / "state"),
         "shard_descriptor": shard_entry(speech, 0, 1),
-        "policy": {"experiments": list(permits)},
+        "policy": {"experiments": []} if policy is None else dict(policy),
     }
     config = load(write_yaml(folder / "envoy_config.yaml", content), EnvoyConfig)
     running = Agent(config, [pb.Device(name="cpu")], insecure=True)
@@ -229,7 +231,7 @@ def test_an_order_is_tried_again_though_its_disk_was_full_and_the_director_does_
     monkeypatch.setattr(Run, "work", work)
     director = Director()
     director.takes_failures.clear()
-    with served(director) as address, agent(tmp_path, speech, address, permits=["keyword_spotting"]):
+    with served(director) as address, agent(tmp_path, speech, address, {"experiments": ["keyword_spotting"]}):
         director.orders.put(start())
         assert began.get(timeout=DEADLINE) == "birds"
         assert director.asked.acquire(timeout=DEADLINE)

@@ -45,6 +45,7 @@ class Site:
         self.failed: list[tuple[str, str]] = []
         self.away: list[str] = []
         self.has_room: Callable[[], bool] = lambda: True
+        self.closed: str | None = None
         self._news = threading.Condition()
         self.workers = Workers([f"cpu:{n}" for n in range(devices)], self._work, self._note_failure)
 
@@ -52,9 +53,9 @@ class Site:
         start = run.start
         body = f"import os, signal, sys; order = sys.stdin.readline(); {self.script}"
         self._say(lambda: self.began.append(f"{start.experiment} {start.plan}"))
-        work_order = WorkOrder(start.experiment, start.plan, "", "", device, {}, {}, {}, "info", "")
+        work_order = WorkOrder(start.experiment, start.plan, "", "", device, {}, {}, {}, "info", "", "")
         program = [sys.executable, "-c", body]
-        return run.work(work_order, lambda: self.has_room(), self._note_away, program)
+        return run.work(work_order, lambda: self.has_room(), self._note_away, program, lambda: self.closed)
 
     def _note_failure(self, start: pb.Start, failure: pb.Failure) -> None:
         self._say(lambda: self.failed.append((start.experiment, failure.reason)))
@@ -204,6 +205,17 @@ def test_a_failure_is_told_with_its_traceback_and_a_silent_one_as_well(site: Sit
         ("birds", "its GPU has gone"),
         ("fish", "its process ended with code 7 and did not say why"),
     ]
+
+
+def test_a_site_that_takes_no_task_for_now_starts_no_process_until_it_does(site: Site) -> None:
+    site.closed = "takes no task outside its hours"
+    site.workers.start(order("birds"))
+    site.wait_for(lambda: site.away == ["takes no task outside its hours"])
+    assert not psutil.Process().children()
+    site.closed = None
+    wait_for_process()
+    assert site.away == ["takes no task outside its hours", "back"]
+    assert site.failed == []
 
 
 def test_a_full_disk_is_waited_for_and_uses_up_no_restart(site: Site, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,10 +57,10 @@ def test_a_worker_does_not_train_with_one_that_stays_damaged_and_says_what_to_do
         GrpcAggregatorClient(link, "rows").get_model(0)
 
 
-def test_a_workspace_takes_no_damaged_model_home() -> None:
+def test_a_workspace_takes_no_damaged_model_home(tmp_path: Path) -> None:
     with (
         serving(Careless(damaged=99)) as address,
         Federation(address, name="alice", insecure=True) as federation,
         pytest.raises(Unreachable, match="was announced"),
     ):
-        federation.call(lambda stub: download(stub, pb.ModelRequest(kept="best"), ()), patience=1.0)
+        federation.call(lambda stub: download(stub, pb.ModelRequest(kept="best"), (), tmp_path), patience=1.0)

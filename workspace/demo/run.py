@@ -7,7 +7,6 @@ experiment is submitted as a data scientist submits it. The baselines are traine
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from rich.table import Table
 from federation.certificates import make_authority, make_member
 from federation.errors import FederationError
 from federation.federation_file import load_federation
+from federation.paths import remove
 from federation.plan import CheckedPlan, load_plan
 from workspace.client import Experiment, Federation
 from workspace.demo.services import fed_command, fed_environment, service, wait_for
@@ -53,7 +53,7 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
     began = time.monotonic()
     quiet_libraries()
     if output.exists():
-        shutil.rmtree(output)
+        remove(output.absolute().parent, output.name)
     output.mkdir(parents=True)
     home = output.resolve()
     checked = load_plan(plan, overrides)

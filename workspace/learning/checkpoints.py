@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -14,10 +13,12 @@ from huggingface_hub import snapshot_download
 from torch import nn
 
 from federation.errors import InputError
+from workspace.learning.checkpoint_files import check_files, read_config
 
 logger = logging.getLogger(__name__)
 
 CLASSIFIER = "classifier"  # how the names of the layer that gives the logits begin, in every model here
+MOST_NEW = 1 << 26  # parameters of a head that starts at random
 _NO_NAME = re.compile(r"label_\d+")
 _NOT_OURS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite"]  # other frameworks' copies of the weights
 
@@ -42,14 +43,17 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
         folder = Path(checkpoints[checkpoint]).expanduser()
         if not (folder / "config.json").is_file():
             raise InputError(f"checkpoint {checkpoint!r}: no config.json in {folder}; {hint}")
+        check_files(folder)
         return folder
     try:
-        return Path(snapshot_download(checkpoint, ignore_patterns=_NOT_OURS))
+        folder = Path(snapshot_download(checkpoint, ignore_patterns=_NOT_OURS))
     except Exception as error:
         # The hub's client raises whatever its transport does: all of it means the same here.
         raise InputError(
             f"checkpoint {checkpoint!r} is not to be had from the hub ({type(error).__name__}); {hint}"
         ) from error
+    check_files(folder)
+    return folder
 
 
 def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...], **arguments: Any) -> Any:
@@ -71,13 +75,25 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     Raises
     ------
     ValueError
-        If the files lack any other tensor: transformers would start it at random and go on.
+        If the files lack any other tensor: transformers would start it at random and go on. If the config claims a model that
+        they cannot hold, or they cannot be read for any other reason.
     OSError
         If the files cannot be read.
     """
-    model, found = model_class.from_pretrained(
-        folder, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, **arguments
-    )
+    _check_claimed(model_class, folder, arguments)
+    try:
+        model, found = model_class.from_pretrained(
+            folder, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, **arguments
+        )
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        # Of files that lie, each library complains in its own way; PyTorch would have them unpickled.
+        name = type(error).__name__
+        said = "they hold something else than tensors" if name == "UnpicklingError" else str(error)
+        raise ValueError(
+            f"its weights cannot be loaded ({name}: {said.partition(chr(10))[0][:200]})"
+        ) from error
     new = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
     # Batches that BatchNorm has counted: older files have no such tensor, and nothing is computed from it.
     lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
@@ -96,6 +112,20 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     return model
 
 
+def _check_claimed(model_class: Any, folder: Path, arguments: Mapping[str, Any]) -> None:
+    """Count what the config claims, without memory for it: all but the head must be in the files."""
+    config = arguments.get("config")
+    if config is None:
+        config = model_class.config_class.from_pretrained(folder, **arguments)
+    # The weights that start at random must be the same as without this.
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        shell = getattr(model_class, "from_config", model_class)(config)
+    claimed = sum(parameter.numel() for parameter in shell.parameters())
+    held = sum(file.stat().st_size for file in folder.iterdir() if file.suffix in (".safetensors", ".bin"))
+    if claimed > held + MOST_NEW:
+        raise ValueError(f"its config claims {claimed:,} parameters, its files hold {held:,} bytes")
+
+
 def _is_in_a_layer(model: nn.Module, name: str) -> bool:
     """Say whether a tensor belongs to a module without modules of its own, as weights and biases do."""
     return not list(model.get_submodule(name.rpartition(".")[0]).children())
@@ -103,7 +133,7 @@ def _is_in_a_layer(model: nn.Module, name: str) -> bool:
 
 def _has_other_labels(folder: Path, ours: Mapping[Any, str]) -> bool:
     """Say whether a checkpoint names its labels, and others than ours or in another order."""
-    theirs = json.loads((folder / "config.json").read_text("utf-8")).get("id2label") or {}
+    theirs = read_config(folder / "config.json").get("id2label") or {}
     return _labels(theirs) not in ([], _labels(ours))
 
 

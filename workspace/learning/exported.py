@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 from torch import nn
 
 from federation.errors import InputError
 from federation.experiments import broken_experiments, usable_experiments
+from workspace.learning.checkpoint_files import read_config
 from workspace.learning.recipe import Recipe, build_recipe
 from workspace.learning.settings import TrainingSettings
 
@@ -31,10 +30,10 @@ def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
         If the folder holds no model of a known experiment.
     """
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        config = read_config(folder / "config.json")
         architecture = str((config.get("architectures") or [""])[0])
         names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, LookupError) as error:
         raise InputError(f"{folder}: no model folder (config.json: {error})") from error
     claims = {
         name: known for name, known in usable_experiments().items() if architecture in known.architectures

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from federation.paths import inside, remove
 from federation.tensors import Tensors, chunks, open_mapped
 
 KEPT = 2
@@ -30,8 +31,10 @@ class LocalTensors:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             for unfinished in folder.glob("*.partial"):
-                unfinished.unlink()
-            files = [file for file in folder.glob("*.safetensors") if file.stem.isdecimal()]
+                remove(folder, unfinished.name)
+            files = [
+                inside(folder, file.name) for file in folder.glob("*.safetensors") if file.stem.isdecimal()
+            ]
             self._rounds = {int(file.stem): open_mapped(file) for file in files}
 
     def begin(self, round_number: int, counted: int | None) -> None:
@@ -80,7 +83,7 @@ class LocalTensors:
         for number in dropped:
             del self._rounds[number]
             if self._folder is not None:
-                self._path(number).unlink(missing_ok=True)
+                remove(self._folder, self._path(number).name, missing_ok=True)
         if dropped:
             self._settle()
 
@@ -95,4 +98,4 @@ class LocalTensors:
 
     def _path(self, round_number: int) -> Path:
         assert self._folder is not None
-        return self._folder / f"{round_number}.safetensors"
+        return inside(self._folder, f"{round_number}.safetensors")

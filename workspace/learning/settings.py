@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Size = Annotated[int, Field(ge=1)]
-Sizes = Annotated[list[Size], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
+Size = Annotated[int, Field(ge=1, le=65_536)]
+Sizes = Annotated[list[Size], Field(min_length=1, max_length=1000)]
+ModuleName = Annotated[str, Field(min_length=1, max_length=200)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 HubId = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
@@ -50,18 +51,18 @@ class TrainingSettings:
         Samples in one forward pass of validation.
     """
 
-    learning_rate: Positive = 3e-5
+    learning_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 3e-5
     weight_decay: Share = 0.01
     beta2: Share = 0.999
     schedule: Literal["one_cycle", "linear", "constant"] = "linear"
     warmup: Share = 0.1
-    epochs: Annotated[int, Field(ge=1)] = 1
-    batch_size: Annotated[int, Field(ge=1)] = 32
-    accumulation: Annotated[int, Field(ge=1)] = 1
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
+    batch_size: Size = 32
+    accumulation: Size = 1
     max_grad_norm: Positive | None = 1.0
     label_smoothing: Share = 0.0
     autocast: Literal["none", "bf16"] = "none"
-    evaluation_batch_size: Annotated[int, Field(ge=1)] = 64
+    evaluation_batch_size: Size = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,4 +80,4 @@ class LoraSettings:
     rank: Size = 8
     alpha: Positive = 16.0
     dropout: Share = 0.0
-    target_modules: Annotated[list[str], Field(min_length=1)] | None = None
+    target_modules: Annotated[list[ModuleName], Field(min_length=1, max_length=1000)] | None = None

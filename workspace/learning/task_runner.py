@@ -17,16 +17,17 @@ from openfl.utilities import TensorKey
 from federation.engine.build import Site
 from federation.errors import Refused
 from federation.statistics import nothing
-from federation.tensors import Array, Tensors
+from federation.tensors import Array, Tensors, most_bytes, specs_of
 from workspace.learning.exchange import (
     exchanged_tensors,
     frozen_fingerprint,
     load_exchanged,
     load_local,
     local_tensors,
+    tensor_specs,
 )
 from workspace.learning.initial import build_initial
-from workspace.learning.local_tensors import LocalTensors
+from workspace.learning.local_tensors import KEPT, LocalTensors
 from workspace.learning.training import evaluate, train_round
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,17 @@ class FineTuning(TaskRunner):
         Where this runs.
     **settings
         The recipe's settings, as the plan gives them.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the exchanged tensors.
+    most_bytes : int
+        What they take where they travel, at most.
+    parameters : int
+        Of the whole model.
+    disk_bytes : int
+        What a round's model and the site's own tensors take on a disk, at most.
 
     Raises
     ------
@@ -88,8 +100,12 @@ class FineTuning(TaskRunner):
                 f"federation.settings.metrics is {metrics}"
             )
         self._check_frozen(site.frozen_fingerprint)
-        self.names = list(exchanged_tensors(self.model, self.recipe.role))
+        specs = tensor_specs(self.model, self.recipe.role)
+        self.names, self.most_bytes = list(specs), most_bytes(specs)
         self._initial_local = local_tensors(self.model, self.recipe.role)
+        self.parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        kept = most_bytes(specs_of(self._initial_local)) if self._initial_local else 0
+        self.disk_bytes = self.most_bytes + (KEPT + 1) * kept
         state = Path(site.state) if site.state and self._initial_local else None
         self._local = LocalTensors(state)
         self.model.to(self.device)

@@ -12,6 +12,7 @@ from typing import Any
 
 from federation.engine.results import OpenedRound
 from federation.errors import InputError
+from federation.files import read_text
 
 MAX_BYTES = 1 << 30
 
@@ -82,9 +83,7 @@ def _check(
 
 def _events(path: Path) -> list[dict[str, Any]]:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path} is larger than {MAX_BYTES >> 30} GiB")
-        lines = path.read_text().splitlines()
+        lines = read_text(path, MAX_BYTES).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     events = []

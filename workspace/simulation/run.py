@@ -19,6 +19,7 @@ from federation.engine.client import DirectClient
 from federation.engine.results import ClosedRound, OpenedRound, Standing, TaskResult
 from federation.errors import ExperimentFailed, InputError
 from federation.federation_file import FederationFile, open_shard, samples_of
+from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
 from federation.tensors import Tensors, chunks, digest, open_mapped
@@ -289,7 +290,7 @@ def _test(
 
 
 def _earlier(folder: Path, name: str, which: str) -> Tensors:
-    path = folder.parent / name / f"exchanged_{which}.safetensors"
-    if Path(name).name != name or not path.is_file():
+    path = inside(folder.parent, name, f"exchanged_{which}.safetensors")
+    if not path.is_file():
         raise InputError(f"federation.settings.start_from: no earlier simulation {name!r} beside {folder}")
     return open_mapped(path)

@@ -9,7 +9,6 @@ Plain PyTorch and transformers. To train it without any federation::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +28,7 @@ from federation import statistics
 from federation.errors import InputError
 from workspace.experiments.image_classification.augmentation import augment, draw, enlarged
 from workspace.experiments.image_classification.settings import ImageClassificationSettings
+from workspace.learning.checkpoint_files import read_config
 from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.recipe import Batch, Prediction, Recipe, Role, Sample, Samples, role_by_gradient
 
@@ -234,8 +234,4 @@ def _processor_config(checkpoint: Path | None) -> dict[str, Any]:
     file = checkpoint / "preprocessor_config.json" if checkpoint else None
     if file is None or not file.is_file():
         return {}
-    try:
-        config: dict[str, Any] = dict(json.loads(file.read_text()))
-    except ValueError as error:
-        raise InputError(f"{file}: is no JSON mapping ({error})") from error
-    return config
+    return read_config(file)

@@ -9,6 +9,8 @@ from pydantic import Field
 
 from workspace.learning.settings import HubId, LoraSettings, Probability, Share, Size, Sizes, TrainingSettings
 
+Decibels = Annotated[float, Field(ge=-200, le=200)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wav2Vec2Overrides:
@@ -37,10 +39,10 @@ class Wav2Vec2Overrides:
     apply_spec_augment: bool | None = None
     mask_time_prob: Probability | None = None
     mask_time_length: Size | None = None
-    mask_time_min_masks: Annotated[int, Field(ge=0)] | None = None
+    mask_time_min_masks: Annotated[int, Field(ge=0, le=65_536)] | None = None
     mask_feature_prob: Probability | None = None
     mask_feature_length: Size | None = None
-    mask_feature_min_masks: Annotated[int, Field(ge=0)] | None = None
+    mask_feature_min_masks: Annotated[int, Field(ge=0, le=65_536)] | None = None
     use_weighted_layer_sum: bool | None = None
     classifier_proj_size: Size | None = None
 
@@ -74,7 +76,7 @@ class AudioAugmentation:
     speed: Annotated[float, Field(ge=0, le=0.5)] = 0.0
     gain_db: Annotated[float, Field(ge=0, le=40)] = 0.0
     noise: Probability = 0.0
-    noise_snr_db: Annotated[list[float], Field(min_length=2, max_length=2)] = field(
+    noise_snr_db: Annotated[list[Decibels], Field(min_length=2, max_length=2)] = field(
         default_factory=lambda: [0.0, 30.0]
     )
 

@@ -73,9 +73,9 @@ class DecodingOptions:
 
     decoding: Literal["greedy", "beam", "top_k", "nucleus"] = "greedy"
     beam_size: Annotated[int, Field(ge=1, le=1000)] = 4
-    k: Annotated[int, Field(ge=1)] = 10
+    k: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     p: Annotated[float, Field(gt=0, le=1)] = 0.9
-    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    temperature: Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)] = 1.0
     max_length: Annotated[int, Field(ge=1, le=10_000)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
 

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from federation.errors import InputError
+from federation.files import read_text
 
 PAD, BOS, EOS, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
+MOST_BYTES = 64 << 20
 
 
 class Vocabulary:
@@ -45,7 +47,7 @@ def read_vocabulary(file: Path, size: int) -> Vocabulary:
         If it cannot be read, or is not of this size (with the marks).
     """
     try:
-        words = file.read_text("utf-8").removesuffix("\n").split("\n")
+        words = read_text(file, MOST_BYTES).removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{file}: cannot be read as a text file with one word a line ({error.__class__.__name__})"

@@ -1,0 +1,116 @@
+"""What a checkpoint's folder may hold: it was made elsewhere, and is looked at before any library reads it."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from federation.errors import InputError
+from federation.files import open_regular, read_text
+
+CONFIG_BYTES = 4 << 20
+"""Of a JSON file but a tokenizer's."""
+TOKENIZER_BYTES = 128 << 20
+"""Of a tokenizer's file, and of any other that is no weights."""
+LARGEST_NUMBER = 1 << 31
+MOST_LAYERS = 1000
+"""In `config.json`."""
+_TOKENIZERS = {"tokenizer.json", "vocab.json", "added_tokens.json"}
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot"}
+_ZIP = b"PK\x03\x04"
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """Read a small JSON file that holds a mapping.
+
+    Raises
+    ------
+    InputError
+        If it does not, or is too large.
+    OSError
+        If it cannot be read.
+    """
+    try:
+        config = json.loads(read_text(file, CONFIG_BYTES))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{file}: is no JSON mapping ({type(error).__name__}: {str(error)[:100]})"
+        ) from error
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: is no JSON mapping")
+    return config
+
+
+def check_files(folder: Path) -> None:
+    """Look at a folder's files.
+
+    Raises
+    ------
+    InputError
+        With the file, if one is no file or larger than it can be, would bring code, claims sizes that no model has, or holds
+        weights in a form that is not read.
+    """
+    for file in sorted(folder.iterdir()):
+        if file.is_dir():
+            continue
+        try:
+            with open_regular(file) as opened:
+                size = opened.seek(0, 2)
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read: {error.strerror}") from error
+        is_config = file.suffix == ".json" and file.name not in _TOKENIZERS
+        most = CONFIG_BYTES if is_config and not file.name.endswith(".index.json") else TOKENIZER_BYTES
+        if file.suffix not in _WEIGHTS and size > most:
+            raise InputError(f"{file}: is larger than {most >> 20} MiB, which no such file is")
+        if is_config and file.name.endswith("config.json"):
+            _check_config(file)
+    if not any(folder.glob("*.safetensors")):
+        for file in sorted(folder.glob("*.bin")):
+            _check_pickled(file)
+
+
+def _check_config(file: Path) -> None:
+    config = read_config(file)
+    if "auto_map" in config:
+        raise InputError(
+            f"{file}: brings code of its own (auto_map), which is not run here; use a checkpoint of a model that is part of "
+            "transformers"
+        )
+    if file.name != "config.json":
+        return
+    try:
+        for key, value in _numbers(config):
+            if value > (MOST_LAYERS if key.endswith(("layers", "depths")) else LARGEST_NUMBER):
+                raise InputError(f"{file}: {key[:80]!r} is {str(value)[:20]}, which no model has")
+    except RecursionError:
+        raise InputError(f"{file}: is nested too deeply") from None
+
+
+def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            yield from _numbers(item, str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _numbers(item, key)
+    elif isinstance(value, int) and not isinstance(value, bool):
+        yield key, value
+
+
+def _check_pickled(file: Path) -> None:
+    """Take of pickled weights only those whose tensors lie beside the pickle, each as large as it is said to be."""
+    try:
+        with open_regular(file) as opened:
+            if opened.read(len(_ZIP)) != _ZIP:
+                raise InputError(
+                    f"{file}: holds weights in PyTorch's old format, which is not read; save the model again with "
+                    "`save_pretrained`, as safetensors"
+                )
+            packed = [entry for entry in zipfile.ZipFile(opened).infolist() if entry.compress_type]
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise InputError(f"{file}: is damaged ({error})") from error
+    if packed:
+        raise InputError(f"{file}: holds packed weights, which no PyTorch writes")
