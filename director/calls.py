@@ -24,6 +24,7 @@ from typing import Any
 import grpc
 
 from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
+from federation.addresses import address_of_peer
 from federation.engine.client import StaleRound
 from federation.errors import Unreachable
 from federation.identity import require_role
@@ -34,11 +35,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, by its certificate, and the experiment that the call's metadata name (empty if none)."""
+    """Who calls, by its certificate and from where, and the experiment that the call's metadata name (empty if none)."""
 
     name: str
     role: str
     experiment: str
+    address: str
 
 
 def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -138,7 +140,9 @@ async def in_pool(pool: ThreadPoolExecutor, function: Callable[..., Any], *argum
 def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
     identity = require_role(context, *roles)
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
-    return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")))
+    return Caller(
+        identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")), address_of_peer(context.peer())
+    )
 
 
 async def _abort(context: Any, disk: Disk, what: str, error: Exception) -> None:

@@ -88,10 +88,12 @@ class Experiments:
 
     # Envoys.
 
-    def connect(self, name: str, announcement: pb.Announcement, orders: Orders) -> OnlineEnvoy:
-        """Take note of an envoy that is there; a new connection of the same name replaces the old one."""
+    def connect(
+        self, name: str, announcement: pb.Announcement, orders: Orders, address: str = ""
+    ) -> OnlineEnvoy:
+        """Take note of an envoy that is there; raises as `Envoys.connect` does."""
         with self._lock:
-            envoy = self._envoys.connect(name, announcement, orders)
+            envoy = self._envoys.connect(name, announcement, orders, address)
             for experiment in announcement.kept:
                 if self._is_done_with(experiment):
                     orders.put(pb.Order(forget=experiment))

@@ -80,7 +80,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
             raise Refused(reason)
         orders = Mailbox()
-        envoy = await in_pool(self.pool, self._experiments.connect, caller.name, request, orders)
+        envoy = await in_pool(
+            self.pool, self._experiments.connect, caller.name, request, orders, caller.address
+        )
         try:
             while (order := await orders.get()) is not None:
                 yield order
