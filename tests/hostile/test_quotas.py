@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -15,7 +13,6 @@ from federation.identity import Credentials
 from federation.link import OPTIONS
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.rpc import EXPERIMENT_KEY
 from tests.deployment import DEADLINE, Deployment
 
 
