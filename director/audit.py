@@ -1,7 +1,7 @@
 """Who did what, from which address, when, and what came of it: JSON lines in a file that is only ever appended to.
 
 What changes something is on disk before it is answered. Refusals are bounded for each member: so many a minute are written one
-by one, the rest as a number. A disk without room, or one that loses a write, is what it is for everything else (`director.disk`).
+by one, the rest as a number. A disk without room, or one that loses a write, is what it is for all else (`director.disk`).
 """
 
 from __future__ import annotations
@@ -124,6 +124,10 @@ class AuditLog:
             else:
                 window.counted += 1
                 window.last = entry
+
+    def handshake_failed(self, reason: str, more: int = 0) -> None:
+        """Write that connections were refused before anybody knew of whom; whoever calls has bounded how often."""
+        self.noted(Entry("handshake", outcome=reason, count=more + 1 if more else 0))
 
     def read(self, since: float = 0.0, member: str = "", what: str = "", last: int = 0) -> Iterator[Entry]:
         """Yield what was written up to now, oldest first.

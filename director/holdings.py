@@ -31,7 +31,7 @@ class Holdings:
         self._journal, self._blobs, self._uploads, self._limits = journal, blobs, uploads, limits
         self._lock = threading.Lock()
         self._submitting: dict[str, dict[object, int]] = defaultdict(dict)
-        self._sending: dict[str, dict[str, int]] = defaultdict(dict)
+        self._sending: dict[str, list[tuple[str, int]]] = defaultdict(list)
 
     @contextmanager
     def submission(self, member: str, submission: pb.Submission) -> Iterator[None]:
@@ -86,16 +86,16 @@ class Holdings:
                     f"the limit disk_gib of the director, {self._limits.disk_gib:g}, would be passed by {member}; "
                     "try again later"
                 )
-            self._sending[member][key] = announced.size
+            self._sending[member].append((key, announced.size))
         try:
             yield
         finally:
             with self._lock:
-                # Another upload of the same result may have taken over, and ended first.
-                self._sending[member].pop(key, None)
+                # One for each upload of the same result: one takes over while the other ends.
+                self._sending[member].remove((key, announced.size))
 
     def _held(self, member: str, models: set[str], but: str = "") -> int:
-        partial = self._uploads.announced_by(member) | self._sending[member]
+        partial = self._uploads.announced_by(member) | dict(self._sending[member])
         partial.pop(but, None)
         held = sum(partial.values()) + sum(self._submitting[member].values())
         for model in models:

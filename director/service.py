@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 
 from director.answers import listing, message_of
 from director.audit import AuditLog
@@ -41,6 +42,8 @@ MAX_STATISTICS_BYTES = 16 << 20
 MAX_TEXT = 64 << 10
 HEADER_ROOM = 64 << 20
 LONGEST_WAIT = 60.0
+# Whose certificate lets them read who did what.
+AUDITORS = ("operator",)
 
 
 class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
@@ -283,6 +286,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def Remove(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Remove an experiment that has ended."""
         return self._answer(self._experiments.remove(caller.experiment, caller.name))
+
+    # Operators.
+
+    @sending(*AUDITORS)
+    def Audit(self, request: pb.AuditRequest, caller: Caller) -> Iterator[pb.AuditEntry]:  # noqa: N802
+        """Stream the audit log."""
+        for entry in self.audit.read(request.since, request.member, request.what, request.last):
+            yield pb.AuditEntry(**asdict(entry))
 
     def _answer(self, row: ExperimentRow) -> pb.Experiment:
         return message_of(row, self._experiments.plan(row.name), self._experiments.members(row.name))
