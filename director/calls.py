@@ -34,7 +34,7 @@ from director.transfers import Incoming, pulled
 from federation.addresses import address_of_peer
 from federation.engine.client import StaleRound
 from federation.errors import InputError, Refused, Unreachable
-from federation.identity import require_role
+from federation.identity import identity_of, require_role
 from federation.rpc import EXPERIMENT_KEY, Busy, mark_of, status_of
 
 logger = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ def receiving(*roles: str, does: str = "") -> Callable[[Callable[..., Any]], Any
         async def wrapped(self: Any, requests: AsyncIterator[Any], context: Any) -> Any:
             async with _answering(self, context, handler.__name__, roles, bool(does)) as caller:
                 self.disk.require_room()
-                incoming = Incoming(requests, self.quotas.upload_rate)
+                incoming = Incoming(requests, self.quotas.upload_rate, self.quotas.upload_patience)
                 await incoming.begin()
                 # The thread is the member's until it ends, which may be after the call was cancelled.
                 ended = self.quotas.upload(caller.name)
@@ -194,9 +194,11 @@ async def _answering(
     cause.set(caller.address.rpartition(":")[0])
     ended: Callable[[], None] = lambda: None  # noqa: E731
     try:
-        caller = _caller(context, roles)
+        identity = identity_of(context)
+        caller = replace(caller, name=identity.name, role=identity.role)
         cause.set(caller.name)
         ended = self.quotas.call(caller.name, changes)
+        require_role(context, *roles)
         yield caller
     except grpc.aio.AbortError:
         raise
@@ -207,11 +209,6 @@ async def _answering(
         await context.abort(said.status, said.details, said.mark)
     finally:
         ended()
-
-
-def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
-    identity = require_role(context, *roles)
-    return replace(_stranger(context), name=identity.name, role=identity.role)
 
 
 def _stranger(context: Any) -> Caller:

@@ -29,7 +29,9 @@ class Limits:
     log_lines
         Lines a minute in the director's log, and refusals a minute in the audit log; more are counted.
     upload_rate
-        Bytes a second that an upload must bring while the director is ready to read, after `director.transfers.PATIENCE`.
+        Bytes a second that an upload must bring while the director is ready to read.
+    upload_patience
+        Seconds for which it may bring less than that.
     """
 
     streams: Annotated[int, Field(ge=4, le=100_000)] = 64
@@ -40,6 +42,7 @@ class Limits:
     disk_gib: Annotated[float, Field(gt=0, le=1_000_000)] = 32.0
     log_lines: Annotated[int, Field(ge=1, le=100_000)] = 120
     upload_rate: Annotated[float, Field(ge=1, le=1e9)] = 128 * 1024.0
+    upload_patience: Annotated[float, Field(gt=0, le=3600)] = 30.0
 
     @property
     def disk_bytes(self) -> int:

@@ -58,7 +58,7 @@ class Quotas:
     def __init__(self, limits: Limits, threads: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._most = {"streams": limits.streams, "uploads": min(limits.uploads, max(1, threads // 4))}
-        self.upload_rate = limits.upload_rate
+        self.upload_rate, self.upload_patience = limits.upload_rate, limits.upload_patience
         self._clock = clock
         self._lock = threading.Lock()
         self._accounts: dict[str, _Account] = {}

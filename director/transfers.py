@@ -16,8 +16,6 @@ from typing import Any, Generic, TypeVar
 from federation.rpc import Busy
 
 T = TypeVar("T")
-# Seconds for which an upload may bring nothing; what it brings faster than it must, earns them back.
-PATIENCE = 30.0
 _END: Any = object()
 
 
@@ -31,10 +29,10 @@ class Incoming(Generic[T]):
     rate
         Bytes a second that must arrive.
     patience
-        Seconds, as `PATIENCE`.
+        Seconds for which nothing may arrive; what arrives faster than it must earns them back.
     """
 
-    def __init__(self, messages: AsyncIterator[T], rate: float, patience: float = PATIENCE) -> None:
+    def __init__(self, messages: AsyncIterator[T], rate: float, patience: float) -> None:
         self._messages, self._rate, self._patience = messages, rate, patience
         self._left = patience
         self._loop = asyncio.get_running_loop()

@@ -331,3 +331,5 @@ def test_the_defaults_bear_four_times_the_largest_plan() -> None:
     assert limits.disk_bytes >= 4 * largest
     # A link of 2 MB/s that eight workers of a site share.
     assert limits.upload_rate <= 2e6 / 8
+    # One that brings next to nothing ends within a minute.
+    assert limits.upload_patience <= 45
