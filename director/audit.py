@@ -87,6 +87,8 @@ class AuditLog:
         with self._lock:
             self._write_counted()
             os.close(self._file)
+            # The number may be another file's by now, and a thread may have something left to say.
+            self._file = -1
 
     def did(self, entry: Entry) -> None:
         """Write what somebody has done; it is on disk when this returns.

@@ -83,6 +83,8 @@ def test_what_was_only_counted_is_written_when_somebody_reads_or_the_director_st
     log.refused(REFUSED)
     log.close()
     assert said(AuditLog(tmp_path))[-1] == ("refused", "mallory", 1)
+    log.handshake_failed("too late")
+    assert said(AuditLog(tmp_path))[-1] == ("refused", "mallory", 1)
 
 
 def test_strangers_are_counted_by_where_they_call_from(tmp_path: Path) -> None:
