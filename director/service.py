@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import asdict
 
 from director.answers import listing, message_of
@@ -108,7 +109,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             self._refuse_while_closing()
         finally:
             # The call may have been cancelled: there is nothing to wait for any more.
-            self.pool.submit(self._experiments.disconnect, envoy)
+            self.pool.submit(copy_context().run, self._experiments.disconnect, envoy)
 
     @waiting("envoy")
     async def GetTasks(self, request: pb.TasksRequest, caller: Caller) -> pb.Tasks:  # noqa: N802

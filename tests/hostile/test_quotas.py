@@ -252,6 +252,27 @@ def test_a_flood_of_bad_calls_leaves_a_bounded_log(
     assert members("workspace").stub.ListEnvoys(pb.Empty(), timeout=PROMPT) == pb.Envoys()
 
 
+def test_an_envoy_that_comes_and_goes_leaves_a_bounded_log(
+    deployment: Deployment, members: Callable[..., Member]
+) -> None:
+    director = deployment.start_director(limits={"log_lines": 20})
+    members("north", "envoy")
+
+    async def come_and_go() -> None:
+        async with at_once(deployment, "north") as stub:
+            for _ in range(60):
+                orders = stub.Connect(pb.Announcement(process="a" * 32))
+                assert (await orders.read()).HasField("connected")
+                orders.cancel()
+
+    asyncio.run(come_and_go())
+    director.wait_for("north has caused 20 lines in a minute")
+    workspace = members("workspace")
+    while workspace.stub.ListEnvoys(pb.Empty(), timeout=DEADLINE).envoys:
+        pass
+    assert (deployment.folder / "state" / "director.log").read_text().count("\n") < 50
+
+
 def test_calls_above_the_rate_are_told_to_try_again(
     deployment: Deployment, members: Callable[..., Member]
 ) -> None:
