@@ -18,45 +18,77 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import grpc
 
+from director.audit import AuditLog, Entry
 from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
+from director.envoys import NameInUse
+from director.lines import cause
+from director.quotas import Quotas
+from director.transfers import Incoming, pulled
+from federation.addresses import address_of_peer
 from federation.engine.client import StaleRound
-from federation.errors import Unreachable
-from federation.identity import require_role
-from federation.rpc import ANSWER_KEY, EXPERIMENT_KEY, status_of
+from federation.errors import InputError, Refused, Unreachable
+from federation.identity import identity_of, require_role
+from federation.rpc import EXPERIMENT_KEY, Busy, mark_of, status_of
 
 logger = logging.getLogger(__name__)
+
+# What the audit log has beside what was done.
+REFUSALS = (Refused, InputError, Busy, NameInUse)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, by its certificate, and the experiment that the call's metadata name (empty if none)."""
+    """Who calls, by its certificate and from where, and the experiment that the call's metadata name (empty if none)."""
 
     name: str
     role: str
     experiment: str
+    address: str
+
+    def entry(self, what: str, outcome: str = "done") -> Entry:
+        """Return what the audit log has of a call."""
+        return Entry(what, self.name, self.role, self.address, self.experiment, outcome)
 
 
-def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], Any]:
+class Serving(Protocol):
+    """What a class has whose methods are decorated here."""
+
+    disk: Disk
+    quotas: Quotas
+    audit: AuditLog
+    pool: ThreadPoolExecutor
+    transfers: ThreadPoolExecutor
+
+
+def brief(
+    *roles: str, writes: bool = False, does: str = "", whom: Callable[[Any], str] = lambda request: ""
+) -> Callable[[Callable[..., Any]], Any]:
     """Answer a call of these roles by a function of request and caller that takes a moment.
 
-    Its class has the ``pool`` for it, and the ``disk``, which must have room if it writes.
+    Its class is a `Serving`, whose disk must have room if it writes. What it ``does`` to whom, if it changes something, is in
+    the audit log before it is answered.
     """
 
     def decorate(handler: Callable[..., Any]) -> Any:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
-            try:
-                caller = _caller(context, roles)
+            async with _answering(self, context, handler.__name__, roles, bool(does)) as caller:
                 if writes:
                     self.disk.require_room()
-                return await in_pool(self.pool, handler, self, request, caller)
-            except Exception as error:
-                await _abort(context, self.disk, handler.__name__, error)
+                return await in_pool(self.pool, work, self, request, caller)
+
+        def work(self: Any, request: Any, caller: Caller) -> Any:
+            answer = handler(self, request, caller)
+            if does:
+                self.audit.did(caller.entry(does, outcome=" ".join(["done", whom(request)]).strip()))
+            return answer
 
         return wrapped
 
@@ -69,10 +101,8 @@ def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
     def decorate(handler: Callable[..., Any]) -> Any:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
-            try:
-                return await handler(self, request, _caller(context, roles))
-            except Exception as error:
-                await _abort(context, self.disk, handler.__name__, error)
+            async with _answering(self, context, handler.__name__, roles) as caller:
+                return await handler(self, request, caller)
 
         return wrapped
 
@@ -85,29 +115,46 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
     def decorate(handler: Callable[..., AsyncIterator[Any]]) -> Any:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
-            try:
-                async for answer in handler(self, request, _caller(context, roles)):
+            async with _answering(self, context, handler.__name__, roles) as caller:
+                async for answer in handler(self, request, caller):
                     yield answer
-            except Exception as error:
-                await _abort(context, self.disk, handler.__name__, error)
 
         return wrapped
 
     return decorate
 
 
-def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
-    """Answer a stream of these roles by a function of its messages and caller, which writes, in a thread of its own."""
+def receiving(*roles: str, does: str = "") -> Callable[[Callable[..., Any]], Any]:
+    """Answer a stream of these roles by a function of its messages and caller, which writes, in a thread of its own.
+
+    What it ``does``, if anything, is as in `brief`; the experiment is the answer's.
+    """
 
     def decorate(handler: Callable[..., Any]) -> Any:
         @functools.wraps(handler)
-        def wrapped(self: Any, requests: Iterator[Any], context: Any) -> Any:
-            try:
-                caller = _caller(context, roles)
+        async def wrapped(self: Any, requests: AsyncIterator[Any], context: Any) -> Any:
+            async with _answering(self, context, handler.__name__, roles, bool(does)) as caller:
                 self.disk.require_room()
-                return handler(self, requests, caller)
+                incoming = Incoming(requests, self.quotas.upload_rate, self.quotas.upload_patience)
+                await incoming.begin()
+                # The thread is the member's until it ends, which may be after the call was cancelled.
+                ended = self.quotas.upload(caller.name)
+                thread = self.transfers.submit(copy_context().run, work, self, incoming, caller)
+                thread.add_done_callback(lambda _: ended())
+                answer = await asyncio.wrap_future(thread)
+                if isinstance(answer, _Told):
+                    raise answer
+                return answer
+
+        def work(self: Any, requests: Iterator[Any], caller: Caller) -> Any:
+            try:
+                answer = handler(self, requests, caller)
+                if does:
+                    self.audit.did(replace(caller.entry(does), experiment=answer.name))
+                return answer
             except Exception as error:
-                _abort_in_thread(context, self.disk, handler.__name__, error)
+                # Said here: if the call was cancelled, nobody waits for it any more.
+                return _told(self, caller, handler.__name__, error)
 
         return wrapped
 
@@ -115,15 +162,17 @@ def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
 
 
 def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
-    """Answer a call of these roles by a generator of request and caller, in a thread of its own."""
+    """Answer a call of these roles by a generator of request and caller, in a thread for each of its messages."""
 
     def decorate(handler: Callable[..., Iterator[Any]]) -> Any:
         @functools.wraps(handler)
-        def wrapped(self: Any, request: Any, context: Any) -> Iterator[Any]:
-            try:
-                yield from handler(self, request, _caller(context, roles))
-            except Exception as error:
-                _abort_in_thread(context, self.disk, handler.__name__, error)
+        async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
+            async with (
+                _answering(self, context, handler.__name__, roles) as caller,
+                aclosing(pulled(self.transfers, handler(self, request, caller))) as messages,
+            ):
+                async for message in messages:
+                    yield message
 
         return wrapped
 
@@ -132,41 +181,63 @@ def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
 
 async def in_pool(pool: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any) -> Any:
     """Run what may block for a moment (a lock, the journal, the disk) outside the event loop."""
-    return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *arguments))
+    call = functools.partial(copy_context().run, function, *arguments)
+    return await asyncio.get_running_loop().run_in_executor(pool, call)
 
 
-def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
-    identity = require_role(context, *roles)
+@asynccontextmanager
+async def _answering(
+    self: Serving, context: Any, what: str, roles: tuple[str, ...], changes: bool = False
+) -> AsyncIterator[Caller]:
+    """Let a call be answered within the context: by whoever may, within limits; an error becomes its status."""
+    caller = _stranger(context)
+    cause.set(caller.address.rpartition(":")[0])
+    ended: Callable[[], None] = lambda: None  # noqa: E731
+    try:
+        identity = identity_of(context)
+        caller = replace(caller, name=identity.name, role=identity.role)
+        cause.set(caller.name)
+        ended = self.quotas.call(caller.name, changes)
+        require_role(context, *roles)
+        yield caller
+    except grpc.aio.AbortError:
+        raise
+    except Exception as error:
+        said = (
+            error if isinstance(error, _Told) else await in_pool(self.pool, _told, self, caller, what, error)
+        )
+        await context.abort(said.status, said.details, said.mark)
+    finally:
+        ended()
+
+
+def _stranger(context: Any) -> Caller:
+    """Return what is known of a caller before its certificate is looked at."""
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
-    return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")))
+    return Caller("", "", str(metadata.get(EXPERIMENT_KEY, "")), address_of_peer(context.peer()))
 
 
-async def _abort(context: Any, disk: Disk, what: str, error: Exception) -> None:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
-    status, details, mark = _told(disk, what, error)
-    await context.abort(status, details, mark)
+class _Told(Exception):  # noqa: N818
+    """An error as its caller will have it; the log has it already."""
+
+    def __init__(self, status: grpc.StatusCode, details: str, mark: tuple[tuple[str, str], ...]) -> None:
+        self.status, self.details, self.mark = status, details, mark
 
 
-def _abort_in_thread(context: Any, disk: Disk, what: str, error: Exception) -> None:
-    status, details, mark = _told(disk, what, error)
-    context.abort(status, details, mark)
-
-
-def _told(
-    disk: Disk, what: str, error: Exception
-) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+def _told(self: Serving, caller: Caller, what: str, error: Exception) -> _Told:
     if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
-        error = _passing(disk, error)
+        error = _passing(self.disk, error)
     # gRPC uses the same statuses for its own faults, which may pass.
-    mark = ((ANSWER_KEY, type(error).__name__),)
+    mark = mark_of(error)
     if (status := status_of(error)) is not None:
         expected = isinstance(error, (StaleRound, DiskFull))
         logger.log(logging.DEBUG if expected else logging.WARNING, "%s: %s", what, error)
-        return status, str(error), mark
+        if isinstance(error, REFUSALS):
+            self.audit.refused(caller.entry("refused", outcome=f"{what}: {error}"))
+        return _Told(status, str(error), mark)
     logger.error("%s failed", what, exc_info=error)
     details = f"{what} failed in the director: {type(error).__name__}; its log has more"
-    return grpc.StatusCode.INTERNAL, details, mark
+    return _Told(grpc.StatusCode.INTERNAL, details, mark)
 
 
 def _passing(disk: Disk, error: OSError) -> Unreachable:

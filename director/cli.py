@@ -51,8 +51,9 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
 
     config = schema.load(path, DirectorConfig, overrides)
     logs.configure(config.log_level, file=config.state / "director.log")
-    with refusals_in_words():
-        Director(config, insecure).run()
+    director = Director(config, insecure)
+    with refusals_in_words(director.audit.handshake_failed):
+        director.run()
     # All is on disk. Python would wait for threads, and one of a transfer that is stuck would keep the process for ever.
     logging.shutdown()
     os._exit(0)

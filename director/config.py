@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from director.limits import Limits
 from federation.names import MemberName
 
 Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
@@ -33,6 +34,8 @@ class DirectorConfig:
         After which the models of an experiment that has ended go; left out: never.
     threads
         Transfers of models and results at once; whoever only waits takes none.
+    limits
+        What one member may use at once.
     """
 
     listen: Address = "127.0.0.1:50051"
@@ -42,4 +45,5 @@ class DirectorConfig:
     max_model_gib: Annotated[float, Field(gt=0, le=64)] = 8.0
     retention_days: Annotated[float, Field(gt=0)] | None = None
     threads: Annotated[int, Field(ge=4, le=10_000)] = 512
+    limits: Limits = field(default_factory=Limits)
     log_level: Literal["debug", "info", "warning"] = "info"

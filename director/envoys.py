@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Protocol
 
 from director.needs import fingerprint
+from federation.errors import Unreachable
 from federation.protocol import federation_pb2 as pb
 
 
@@ -30,6 +31,7 @@ class OnlineEnvoy:
     announcement: pb.Announcement
     since: float
     orders: Orders
+    address: str = ""
     ordered: set[str] = field(default_factory=set)
 
     @property
@@ -43,15 +45,33 @@ class OnlineEnvoy:
         return fingerprint(self.announcement.classes)
 
 
+class NameInUse(Unreachable):
+    """Another process is connected under the name; it may be gone and not missed yet."""
+
+
 class Envoys(dict[str, OnlineEnvoy]):
     """The envoys that are online, by name; whoever owns it guards it with a lock."""
 
-    def connect(self, name: str, announcement: pb.Announcement, orders: Orders) -> OnlineEnvoy:
-        """Take note of an envoy that is there; a new connection of the same name ends the old one."""
-        envoy = OnlineEnvoy(name, announcement, time.time(), orders)
+    def connect(
+        self, name: str, announcement: pb.Announcement, orders: Orders, address: str = ""
+    ) -> OnlineEnvoy:
+        """Take note of an envoy that is there; a new connection of the same process ends the old one.
+
+        Raises
+        ------
+        NameInUse
+            If another process is connected under the name. Envoys of earlier versions do not say of which process they are, and
+            count as one.
+        """
+        envoy = OnlineEnvoy(name, announcement, time.time(), orders, address)
+        if (other := self.get(name)) is not None:
+            if other.announcement.process != announcement.process:
+                raise NameInUse(
+                    f"{name} is connected from {other.address} already, and cannot be from {address} too: end one of the two; "
+                    "a connection that has died is noticed within 45 seconds"
+                )
+            other.orders.put(None)
         envoy.orders.put(pb.Order(connected=pb.Empty()))
-        if name in self:
-            self[name].orders.put(None)
         self[name] = envoy
         return envoy
 

@@ -88,16 +88,14 @@ class Experiments:
 
     # Envoys.
 
-    def connect(self, name: str, announcement: pb.Announcement, orders: Orders) -> OnlineEnvoy:
-        """Take note of an envoy that is there; a new connection of the same name replaces the old one."""
+    def connect(self, name: str, said: pb.Announcement, orders: Orders, address: str = "") -> OnlineEnvoy:
+        """Take note of an envoy that is there; raises as `Envoys.connect` does."""
         with self._lock:
-            envoy = self._envoys.connect(name, announcement, orders)
-            for experiment in announcement.kept:
+            envoy = self._envoys.connect(name, said, orders, address)
+            for experiment in said.kept:
                 if self._is_done_with(experiment):
                     orders.put(pb.Order(forget=experiment))
-        logger.info(
-            "envoy %s is online: %s, %d devices", name, announcement.dataset, len(announcement.devices)
-        )
+        logger.info("envoy %s is online: %s, %d devices", name, said.dataset, len(said.devices))
         self.attention.set()
         return envoy
 

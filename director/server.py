@@ -12,9 +12,13 @@ from contextlib import suppress
 
 import grpc
 
+from director.audit import AuditLog
 from director.config import DirectorConfig
 from director.disk import Disk, wait_for_room
 from director.experiments import Experiments
+from director.holdings import Holdings
+from director.lines import BoundedLines
+from director.quotas import Quotas
 from director.service import DirectorService
 from director.state import lock, open_state
 from federation.identity import Credentials, listen
@@ -68,6 +72,7 @@ class Director:
         )
         self._disk = Disk(config.state, self._experiments.attention.set)
         self._experiments.on_fault = self._disk.note
+        self.audit = AuditLog(config.state, config.limits.log_lines, self._disk.note)
 
     def run(self) -> None:
         """Serve until SIGTERM or SIGINT; the address is written to the state folder.
@@ -78,17 +83,32 @@ class Director:
             If the address is taken, or is not loopback where it must be.
         """
         _raise_descriptor_limit()
+        lines = BoundedLines(self._config.limits.log_lines)
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(lines)
         try:
             asyncio.run(self._serve())
         finally:
             self._journal.close()
+            self.audit.close()
             self._lock_file.close()
 
     async def _serve(self) -> None:
         transfers = ThreadPoolExecutor(self._config.threads, "transfer")
         pool = ThreadPoolExecutor(BRIEF_THREADS, "brief")
-        service = DirectorService(self._experiments, self._blobs, self._uploads, self._disk, pool)
-        server = grpc.aio.server(migration_thread_pool=transfers, options=OPTIONS)
+        limits = self._config.limits
+        service = DirectorService(
+            self._experiments,
+            self._blobs,
+            self._uploads,
+            self._disk,
+            pool,
+            transfers,
+            Quotas(limits, self._config.threads),
+            Holdings(self._journal, self._blobs, self._uploads, limits),
+            self.audit,
+        )
+        server = grpc.aio.server(options=OPTIONS)
         rpc.add_DirectorServicer_to_server(service, server)
         port = listen(server, self._config.listen, self._credentials)
         stopped = asyncio.Event()

@@ -9,18 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
+from dataclasses import asdict
 
+from director.answers import listing, message_of
+from director.audit import AuditLog
 from director.bell import Mailbox
 from director.blobs import BlobStore
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
 from director.disk import Disk
 from director.experiments import Experiments
+from director.holdings import Holdings
 from director.opening import FAULTS
 from director.protocol_versions import incompatibility
-from director.rows import ExperimentRow, MemberRow
+from director.quotas import Quotas
+from director.rows import ExperimentRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
 from federation.engine.client import StaleRound, rounds_to
@@ -37,6 +43,8 @@ MAX_STATISTICS_BYTES = 16 << 20
 MAX_TEXT = 64 << 10
 HEADER_ROOM = 64 << 20
 LONGEST_WAIT = 60.0
+# Whose certificate lets them read who did what.
+AUDITORS = ("operator",)
 
 
 class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
@@ -48,6 +56,10 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         The director's.
     pool
         For what may block for a moment.
+    transfers
+        For uploads and downloads.
+    quotas, holdings, audit
+        What one member may use, what it holds, and what is written down of what it does.
     """
 
     def __init__(
@@ -57,12 +69,20 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         uploads: Uploads,
         disk: Disk,
         pool: ThreadPoolExecutor,
+        transfers: ThreadPoolExecutor,
+        quotas: Quotas,
+        holdings: Holdings,
+        audit: AuditLog,
     ) -> None:
         self._experiments = experiments
         self._blobs = blobs
         self._uploads = uploads
         self.disk = disk
         self.pool = pool
+        self.transfers = transfers
+        self.quotas = quotas
+        self._holdings = holdings
+        self.audit = audit
         self._closing = False
 
     def close(self) -> None:
@@ -80,14 +100,16 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
             raise Refused(reason)
         orders = Mailbox()
-        envoy = await in_pool(self.pool, self._experiments.connect, caller.name, request, orders)
+        envoy = await in_pool(
+            self.pool, self._experiments.connect, caller.name, request, orders, caller.address
+        )
         try:
             while (order := await orders.get()) is not None:
                 yield order
             self._refuse_while_closing()
         finally:
             # The call may have been cancelled: there is nothing to wait for any more.
-            self.pool.submit(self._experiments.disconnect, envoy)
+            self.pool.submit(copy_context().run, self._experiments.disconnect, envoy)
 
     @waiting("envoy")
     async def GetTasks(self, request: pb.TasksRequest, caller: Caller) -> pb.Tasks:  # noqa: N802
@@ -126,6 +148,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             info, pieces = self._opened(caller.experiment, best=False, round_number=request.round)
         elif request.kept in ("best", "last"):
             info, pieces = self._opened(caller.experiment, best=request.kept == "best")
+            self.audit.noted(caller.entry("model"))
         else:
             raise InputError("ask for the best or the last model")
         yield pb.ModelChunk(info=info)
@@ -214,13 +237,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """List all experiments."""
         return listing(self._experiments, self.disk.paused)
 
-    @receiving("workspace")
+    @receiving("workspace", does="submit")
     def Submit(self, requests: Iterator[pb.SubmitChunk], caller: Caller) -> pb.Experiment:  # noqa: N802
         """Take in a plan and its initial model."""
         if (first := next(requests, None)) is None:
             raise Unreachable("the stream ended before it began")
         pieces = (chunk.data for chunk in requests)
-        row = self._experiments.submit(first.submission, pieces, caller.name)
+        with self._holdings.submission(caller.name, first.submission):
+            row = self._experiments.submit(first.submission, pieces, caller.name)
         return self._answer(row)
 
     @waiting_stream("workspace")
@@ -240,32 +264,40 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 if not found.events:
                     await news.wait()
 
-    @brief("workspace", writes=True)
+    @brief("workspace", writes=True, does="stop")
     def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
         logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
         return self._answer(self._experiments.stop(caller.experiment))
 
-    @brief("workspace", writes=True)
+    @brief("workspace", writes=True, does="resume")
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
         settings = {key[:200]: value[:200] for key, value in request.settings.items()}
         row = self._experiments.resume(caller.experiment, settings, request.accept_code, caller.name)
         return self._answer(row)
 
-    @brief("workspace", writes=True)
+    @brief("workspace", writes=True, does="exclude", whom=lambda request: request.envoy)
     def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Let an experiment go on without an envoy."""
         logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
         return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
 
-    @brief("workspace")
+    @brief("workspace", does="remove")
     def Remove(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Remove an experiment that has ended."""
         return self._answer(self._experiments.remove(caller.experiment, caller.name))
 
+    # Operators.
+
+    @sending(*AUDITORS)
+    def Audit(self, request: pb.AuditRequest, caller: Caller) -> Iterator[pb.AuditEntry]:  # noqa: N802
+        """Stream the audit log."""
+        for entry in self.audit.read(request.since, request.member, request.what, request.last):
+            yield pb.AuditEntry(**asdict(entry))
+
     def _answer(self, row: ExperimentRow) -> pb.Experiment:
-        return _message(row, self._experiments.plan(row.name), self._experiments.members(row.name))
+        return message_of(row, self._experiments.plan(row.name), self._experiments.members(row.name))
 
     def _refuse_while_closing(self) -> None:
         if self._closing:
@@ -293,7 +325,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 f"an update of {info.blob.size} bytes, where the model has {aggregator.model_bytes}"
             )
         pieces = (chunk.data for chunk in chunks)
-        sha256 = self._uploads.receive(_announced(caller, info), info.offset, pieces)
+        announced = _announced(caller, info)
+        with self._holdings.result(announced):
+            sha256 = self._uploads.receive(announced, info.offset, pieces)
         return TaskOutput(self._blobs.open(sha256), statistics, sha256)
 
     def _count(self, aggregator: Aggregator, info: pb.ResultInfo, output: TaskOutput, caller: Caller) -> bool:
@@ -311,30 +345,3 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
 
 def _announced(caller: Caller, info: pb.ResultInfo) -> Announced:
     return Announced(caller.experiment, caller.name, info.round, info.task, info.blob.size, info.blob.sha256)
-
-
-def listing(experiments: Experiments, paused: str = "") -> pb.Experiments:
-    """Say how all experiments stand, and why nothing is taken in for now."""
-    return pb.Experiments(experiments=[_message(row) for row in experiments.experiments()], paused=paused)
-
-
-def _message(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:
-    """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
-    return pb.Experiment(
-        name=row.name,
-        state=row.state,
-        reason=row.reason,
-        round=row.round,
-        rounds=row.rounds,
-        created=row.created,
-        ended=row.ended,
-        cohort=row.cohort,
-        submitted_by=row.submitted_by,
-        plan=plan,
-        best_round=row.best_round,
-        best_score=row.best_score,
-        exchanged_sha256=row.model,
-        members=[
-            pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
-        ],
-    )

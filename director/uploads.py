@@ -172,6 +172,11 @@ class Uploads:
                 )
             return self._blobs.adopt(path, announced.sha256)
 
+    def announced_by(self, envoy: str) -> dict[str, int]:
+        """Return the partial files of an envoy, by path below the folder, and how large each will be when it is whole."""
+        found = self._folder.glob(f"*/{envoy}.*.partial")
+        return {f"{path.parent.name}/{path.name}": int(path.name.split(".")[3]) for path in found}
+
     def drop(self, experiment: str, envoy: str | None = None) -> None:
         """Forget what is on its way to an experiment (from one envoy): its round has closed, or it has ended."""
         if not is_experiment_name(experiment):

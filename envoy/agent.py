@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -65,6 +66,8 @@ class Agent:
         self._link = self._connection.link()
         self._stop = threading.Event()
         self._announcement = pb.Announcement()
+        # By which the director tells a connection that is made anew from another envoy of our name.
+        self._process = uuid.uuid4().hex
         self._state = config.state.expanduser() / config.name
         self._kept = Kept(self._state / "experiments")
         self._failures = Failures(self._link, self._stop)
@@ -118,6 +121,7 @@ class Agent:
         return pb.Announcement(
             version=project_version(),
             protocol=VERSION,
+            process=self._process,
             dataset=shard.dataset,
             classes=shard.classes,
             samples=samples,

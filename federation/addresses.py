@@ -51,6 +51,11 @@ def require_loopback(address: str) -> None:
         )
 
 
+def address_of_peer(peer: str) -> str:
+    """Return ``host:port`` of a peer, as gRPC names it."""
+    return peer.partition(":")[2].replace("%5B", "[").replace("%5D", "]")
+
+
 def is_loopback_peer(peer: str) -> bool:
     """Tell whether a peer, as gRPC names it, calls from this machine."""
     return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D"))

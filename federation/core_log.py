@@ -13,13 +13,14 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
 logger = logging.getLogger(__name__)
 
 QUIET = 60.0
+OnRefused = Callable[[str, int], None]
 _NOISE = "All log messages before absl::InitializeLog()"
 _HANDSHAKE = re.compile(r"Handshake failed with .*?(?:SSL routines:[^:]*:(\w+)|$)")
 _REASONS = {
@@ -61,7 +62,8 @@ def explain(details: str) -> str:
 class _Refusals:
     """Logs each reason, at most once in `QUIET` seconds: whoever is refused tries again."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_refused: OnRefused) -> None:
+        self._on_refused = on_refused
         self._last: dict[str, float] = {}
         self._unsaid: dict[str, int] = {}
 
@@ -76,14 +78,20 @@ class _Refusals:
         self._last[reason] = now
         unsaid = self._unsaid.pop(reason, 0)
         logger.warning("refused a connection: %s%s", reason, f" ({unsaid} more such since)" if unsaid else "")
+        self._on_refused(reason, unsaid)
 
 
 @contextmanager
-def refusals_in_words() -> Iterator[None]:
+def refusals_in_words(on_refused: OnRefused = lambda reason, unsaid: None) -> Iterator[None]:
     """Read what the process writes to file descriptor 2 while the context lasts.
 
     Python's own ``sys.stderr``, and the handlers of the root logger that write to it, go to where descriptor
     2 led before: a reader that logs must not wait for itself.
+
+    Parameters
+    ----------
+    on_refused
+        Called, in a thread of its own, with each line's reason, and how many more such there were since its last.
     """
     sys.stderr.flush()
     saved = os.dup(2)
@@ -93,7 +101,9 @@ def refusals_in_words() -> Iterator[None]:
     before = sys.stderr
     direct = os.fdopen(os.dup(saved), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
     _redirect(before, direct)
-    reader = threading.Thread(target=_read, args=(reading, saved), name="core-log", daemon=True)
+    reader = threading.Thread(
+        target=_read, args=(reading, saved, _Refusals(on_refused)), name="core-log", daemon=True
+    )
     reader.start()
     try:
         yield
@@ -111,8 +121,7 @@ def _redirect(old: TextIO, new: TextIO) -> None:
             handler.setStream(new)
 
 
-def _read(reading: int, passed_on: int) -> None:
-    refusals = _Refusals()
+def _read(reading: int, passed_on: int, refusals: _Refusals) -> None:
     with os.fdopen(reading, "r", encoding="utf-8", errors="replace") as lines:
         for line in lines:
             found = _HANDSHAKE.search(line)

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import grpc
 from cryptography import x509
 
-from federation.addresses import is_loopback_peer, require_loopback, split_address
+from federation.addresses import address_of_peer, is_loopback_peer, require_loopback, split_address
 from federation.certificates import (
     AUTHORITY,
     ROLES,
@@ -306,4 +306,4 @@ def _invalid_now(certificate: x509.Certificate) -> str:
 
 
 def _peer(context: grpc.ServicerContext) -> str:
-    return context.peer().partition(":")[2].replace("%5B", "[").replace("%5D", "]")
+    return address_of_peer(context.peer())

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 EXPERIMENT_KEY = "fed-experiment"
 # In the trailing metadata of each error that a director has answered with: gRPC uses the same statuses for its own faults.
 ANSWER_KEY = "fed-answer"
+# In its place where a limit is reached: members of earlier versions take that for a fault on the way, and so try again.
+LIMIT_KEY = "fed-limit"
 _FAULT = " failed in the director: "
 
 
@@ -23,13 +25,20 @@ class GoingDown(Unreachable):
     """The director answers that it is about to close the connection."""
 
 
+class Busy(Unreachable):
+    """The director answers that its caller does too much or too much at once, and shall try again."""
+
+
 _STATUS: list[tuple[type[FederationError], grpc.StatusCode]] = [
     (StaleRound, grpc.StatusCode.FAILED_PRECONDITION),
     (InputError, grpc.StatusCode.INVALID_ARGUMENT),
     (Refused, grpc.StatusCode.PERMISSION_DENIED),
     (ExperimentFailed, grpc.StatusCode.ABORTED),
+    (Busy, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Unreachable, grpc.StatusCode.UNAVAILABLE),
 ]
+# Which gRPC itself uses, too.
+_SHARED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
 _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -49,9 +58,14 @@ def status_of(error: Exception) -> grpc.StatusCode | None:
     return next((status for kind, status in _STATUS if isinstance(error, kind)), grpc.StatusCode.INTERNAL)
 
 
+def mark_of(error: Exception) -> tuple[tuple[str, str], ...]:
+    """Return the trailing metadata by which a caller knows that an error is what the director has answered."""
+    return ((LIMIT_KEY if isinstance(error, Busy) else ANSWER_KEY, type(error).__name__),)
+
+
 def is_answer(error: grpc.RpcError) -> bool:
     """Tell whether a call's error is what the director has answered, not a fault on the way to it."""
-    if any(pair.key == ANSWER_KEY for pair in error.trailing_metadata() or ()):
+    if any(pair.key in (ANSWER_KEY, LIMIT_KEY) for pair in error.trailing_metadata() or ()):
         return True
     # A director of 0.1.0 marks nothing: its own faults are known by their words.
     return error.code() == grpc.StatusCode.INTERNAL and _FAULT in (error.details() or "")
@@ -67,7 +81,7 @@ def translate(error: grpc.RpcError, address: str) -> FederationError:
     """Turn the status of a failed call into the error that a person should see; `Unreachable` if it may pass."""
     status, details = error.code(), error.details() or ""
     for kind, known in _STATUS:
-        if status == known and (status != grpc.StatusCode.UNAVAILABLE or is_answer(error)):
+        if status == known and (status not in _SHARED or is_answer(error)):
             return kind(details)
     if status == grpc.StatusCode.UNAUTHENTICATED:
         return Refused(details)

@@ -15,6 +15,7 @@ import yaml
 from click.testing import CliRunner
 
 from director.config import DirectorConfig
+from director.limits import Limits
 from envoy.config import EnvoyConfig
 from federation import document, errors, settings
 from federation.federation_file import load_federation
@@ -61,7 +62,8 @@ def test_every_error_is_on_the_page_of_exit_codes_with_its_code() -> None:
 
 def test_every_table_has_every_key() -> None:
     expected = {
-        "operators.md": [DirectorConfig, EnvoyConfig],
+        "operators.md": [DirectorConfig, Limits, EnvoyConfig],
+        "security.md": [Limits],
         "data_scientists.md": [WorkspaceConfig],
         "images.md": [
             ImageFolderSettings,
