@@ -8,7 +8,7 @@ from federation.equal_code import is_equal
 from federation.protocol import federation_pb2 as pb
 
 
-def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
+def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy, signer: str = "") -> str | None:
     """Say what keeps an envoy from an experiment, as a clause about it; None if nothing does.
 
     Parameters
@@ -19,6 +19,8 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
         Of the code of the plan's experiment at the submitting workspace.
     envoy
         With what it said of itself.
+    signer
+        Who has signed the submission; empty if nobody has.
     """
     announcement = envoy.announcement
     if (other := other_code(needs, code_hash, announcement)) is not None:
@@ -29,6 +31,18 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
         return f"holds {len(announcement.classes)} classes that are not the plan's {needs.classes}, or in another order"
     if needs.experiment not in announcement.experiments:
         return f"does not permit the experiment {needs.experiment} (its site policy)"
+    if announcement.HasField("policy"):  # an earlier version has none
+        return not_permitted(announcement.policy, signer)
+    return None
+
+
+def not_permitted(policy: pb.SitePolicy, signer: str) -> str | None:
+    """Say that a site does not take the submissions of somebody; None if it does."""
+    if not signer and not (policy.unsigned and not policy.limits_workspaces):
+        rule = "workspaces" if policy.limits_workspaces else "unsigned"
+        return f"needs a signed submission (its site policy: {rule})"
+    if policy.limits_workspaces and signer not in policy.workspaces:
+        return f"takes no submissions of {signer} (its site policy: workspaces)"
     return None
 
 
