@@ -32,10 +32,19 @@ class GrpcAggregatorClient:
         The experiment's name.
     taken
         Called whenever the director has taken a result.
+    signed
+        The model of round 0, where somebody has signed which it is.
     """
 
-    def __init__(self, link: Link, experiment: str, taken: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        link: Link,
+        experiment: str,
+        taken: Callable[[], None] = lambda: None,
+        signed: pb.Blob | None = None,
+    ) -> None:
         self._link = link
+        self._signed = signed
         self._metadata = ((EXPERIMENT_KEY, experiment),)
         self._taken = taken
         self._counted: int | None = None
@@ -60,11 +69,14 @@ class GrpcAggregatorClient:
 
         def fetch(stub: rpc.DirectorStub) -> Tensors:
             try:
-                return download(stub, request, self._metadata)[1]
+                info, tensors = download(stub, request, self._metadata)
             except OtherBytes as error:
                 if next(attempts) < MOST_DAMAGED:
                     raise
                 raise Refused(f"{error} ({MOST_DAMAGED} times)") from error
+            if round_number == 0 and self._signed not in (None, info.blob):
+                raise Refused("the director's initial model is not the one that was signed")
+            return tensors
 
         return self._link.call(fetch)
 

@@ -19,10 +19,20 @@ Device = Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]{1,3})$")]
 class SitePolicy:
     """What this site permits; the director cannot override it.
 
-    ``experiments`` lists the experiments that may run here; left out, every installed one may.
+    ``experiments`` lists the experiments that may run here; left out, every installed one may. ``workspaces`` lists those whose
+    submissions are taken; left out, all are. ``unsigned`` takes what nobody has signed: submissions of earlier versions, and of
+    workspaces without a certificate.
     """
 
     experiments: list[str] | None = None
+    workspaces: list[MemberName] | None = None
+    unsigned: bool = False
+
+    def __post_init__(self) -> None:
+        if self.unsigned and self.workspaces is not None:
+            raise ValueError(
+                "unsigned and workspaces exclude each other: what nobody has signed is of no workspace"
+            )
 
 
 @dataclass(frozen=True)

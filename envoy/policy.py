@@ -8,11 +8,21 @@ from __future__ import annotations
 from envoy.config import SitePolicy
 from federation.experiments import usable_experiments
 from federation.plan import CheckedPlan
+from federation.protocol import federation_pb2 as pb
 
 
 def permitted_experiments(policy: SitePolicy) -> list[str]:
     """Return the experiments that may run here: those that are installed and can be used, and that the policy lists."""
     return [name for name in usable_experiments() if policy.experiments is None or name in policy.experiments]
+
+
+def announced(policy: SitePolicy) -> pb.SitePolicy:
+    """Return what a director is told of a policy, so that it asks for nothing that is not permitted."""
+    return pb.SitePolicy(
+        limits_workspaces=policy.workspaces is not None,
+        workspaces=policy.workspaces or (),
+        unsigned=policy.unsigned,
+    )
 
 
 def refusal(policy: SitePolicy, plan: CheckedPlan) -> str | None:

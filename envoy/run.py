@@ -85,7 +85,7 @@ class Run:
                 killed = 0
                 pauses.reset()
             if self._failure is not None and self._failure.passing:
-                self._wait_for_room(self._failure, has_room, away, pauses)
+                self.wait_for_room(self._failure, has_room, away, pauses)
                 continue
             if self._failure is not None:
                 return self._failure
@@ -138,13 +138,15 @@ class Run:
                     with contextlib.suppress(ValueError):
                         self._failure = pb.Failure(**json.loads(rest))
 
-    def _wait_for_room(
+    def wait_for_room(
         self,
         failure: pb.Failure,
         has_room: Callable[[], bool],
         away: Callable[[pb.Failure | None], None],
-        pauses: Backoff,
+        pauses: Backoff | None = None,
     ) -> None:
+        """Wait, after a failure that passes, until there is room again or it is ended; parameters are as in `work`."""
+        pauses = pauses or Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         away(failure)
         while not self.ended.wait(pauses.pause()):
             if has_room():

@@ -29,6 +29,7 @@ from federation.errors import FederationError, Refused
 from federation.federation_file import open_shard
 from federation.logs import configure
 from federation.plan import plan_from_json
+from federation.protocol import federation_pb2 as pb
 from federation.schema import Component
 
 logger = logging.getLogger("envoy.worker")
@@ -50,6 +51,8 @@ class WorkOrder:
     checkpoints: dict[str, str]
     log_level: str
     state: str
+    model_sha256: str = ""  # of the initial model, where somebody has signed it
+    model_size: int = 0
 
     def to_json(self) -> str:
         """Write the order for the worker's standard input."""
@@ -59,8 +62,9 @@ class WorkOrder:
 def work(order: WorkOrder, taken: Callable[[], None]) -> None:
     """Take part in an experiment until its aggregator says quit; ``taken`` is called for each result that it has taken."""
     connection = Connection(**order.connection)
+    signed = pb.Blob(sha256=order.model_sha256, size=order.model_size) if order.model_sha256 else None
     with connection.link() as link:
-        _collaborate(order, connection.name, GrpcAggregatorClient(link, order.experiment, taken))
+        _collaborate(order, connection.name, GrpcAggregatorClient(link, order.experiment, taken, signed))
 
 
 def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> None:
