@@ -166,9 +166,9 @@ class Agent:
                 self._failures.add(start, failure)
 
         while (failure := self._take(start)) is not None:
+            if not failure.passing or run.ended.is_set():
+                return failure
             run.wait_for_room(failure, partial(has_room, self._state), away)
-            if run.ended.is_set():
-                return None
         plan = plan_from_json(start.plan, start.experiment)
         if (reason := refusal(self._config.policy, plan)) is not None:
             return pb.Failure(reason=reason)
@@ -189,9 +189,11 @@ class Agent:
         return run.work(order, partial(has_room, self._state), away)
 
     def _take(self, start: pb.Start) -> pb.Failure | None:
-        """Take an experiment if it is to be trusted; return what keeps that from being noted for now."""
+        """Take an experiment; say why it is not to be trusted, or what keeps that it is from being noted for now."""
         try:
             self._trust.take(start, self._director)
+        except Refused as error:
+            return pb.Failure(reason=str(error))
         except OSError as error:
             if (full := what_is_full(error)) is None:
                 raise
