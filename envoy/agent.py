@@ -23,7 +23,7 @@ from envoy.trust import Trust
 from envoy.worker import WorkOrder
 from envoy.workers import Workers
 from federation.code import code_hashes, project_version
-from federation.errors import Refused, Unreachable
+from federation.errors import InputError, Refused, Unreachable
 from federation.experiments import broken_experiments
 from federation.federation_file import open_shard
 from federation.introduction import ask
@@ -97,7 +97,7 @@ class Agent:
         credentials = self._connection.credentials
         try:
             self._director = ask(stub, self._config.director, credentials) if credentials else ""
-        except Refused as error:  # its certificate is perhaps being replaced
+        except (Refused, InputError) as error:  # its certificate, or ours, is perhaps being replaced
             raise Unreachable(str(error)) from error
         orders: Iterator[pb.Order] = stub.Connect(self._announced())
         return orders
@@ -194,6 +194,8 @@ class Agent:
             self._trust.take(start, self._director)
         except Refused as error:
             return pb.Failure(reason=str(error))
+        except InputError as error:  # its certificates are perhaps being replaced
+            return pb.Failure(reason=str(error), passing=True)
         except OSError as error:
             if (full := what_is_full(error)) is None:
                 raise

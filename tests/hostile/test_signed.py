@@ -359,6 +359,19 @@ def test_a_change_must_be_signed_in_time_when_it_is_first_seen(site: Site) -> No
     assert TAKEN in site.director.orders_and_hears(start)
 
 
+def test_while_a_sites_certificates_are_being_replaced_an_order_waits(site: Site) -> None:
+    authority, aside = site.folder / "authority.crt", site.folder / "authority.aside"
+    start = site.start()
+    authority.rename(aside)
+    try:
+        site.director.orders.put(pb.Order(start=start))
+        failure = site.director.failures.get(timeout=DEADLINE)
+        assert (failure.passing, "authority.crt: there is no such file" in failure.reason) == (True, True)
+    finally:
+        aside.rename(authority)
+    assert TAKEN in site.director.failures.get(timeout=DEADLINE).reason
+
+
 class OtherModel(FakeDirector):
     """Sends a sound model, which is not the one that was submitted."""
 
