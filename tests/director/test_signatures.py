@@ -249,3 +249,18 @@ def test_with_an_experiment_goes_what_was_signed_of_it(federation: Federation) -
     federation.experiments.remove("rows", "alice")
     for table in ("signed", "amendments"):
         assert federation.journal.read(f"SELECT COUNT(*) FROM {table}") == [(0,)]
+
+
+def test_other_code_is_accepted_by_a_signature_too(federation: Federation) -> None:
+    federation.submit(federation.submission(code_hash="d" * 64))
+    orders = federation.connect()
+    with pytest.raises(Refused, match="so its changes must be"):
+        federation.experiments.resume("rows", {}, True, "alice")
+    assert federation.experiments.experiment("rows").code_hash == "d" * 64
+    text = text_of_amendment("director", "submission-1", 1, {"accept_code": "true"})
+    signature = sign(federation.member("alice"), text)
+    change = pb.Amendment(settings={"accept_code": "true"}, number=1, signature=signature)
+    federation.experiments.resume("rows", {}, True, "alice", change)
+    federation.experiments.attend()
+    start = start_among(orders)
+    assert (start.code_hash, start.submitted.code_hash, list(start.amendments)) == (HASH, "d" * 64, [change])
