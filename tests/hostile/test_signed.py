@@ -1,170 +1,40 @@
 """A site believes no director: it takes what a workspace has signed, and nothing else.
 
-A real envoy's agent listens to a hostile director over mTLS. Its policy permits no experiment, which it asks last: so an order
-that it takes for signed is refused by the policy, and nothing is ever built.
+The site's policy permits no experiment, which it asks last: so an order that it takes for signed is refused by the policy, and
+nothing is ever built.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
-import json
-import os
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
-import grpc
 import numpy as np
 import pytest
 
-from envoy.agent import Agent
 from envoy.client import GrpcAggregatorClient
-from envoy.config import EnvoyConfig
 from federation.certificates import make_authority, make_member
 from federation.errors import Refused
 from federation.identity import Credentials, Identity
-from federation.introduction import answer
 from federation.link import Link
-from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
-from federation.schema import load
-from federation.signing import sign, text_of_amendment, text_of_introduction, text_of_submission
+from federation.signing import sign, text_of_submission
 from federation.tensors import chunks, measure
-from tests.deployment import TINY_PLAN, write_yaml
 from tests.federation.fake_director import FakeDirector, serving
-from tests.image_data import make_image_folder, shard_entry
+from tests.hostile.site import DEADLINE, Site, change_plan, listening
 from tests.reissue import DAY, reissued
-from workspace.client import Federation
 
-DEADLINE = 60.0
 TAKEN = "does not permit the experiment keyword_spotting"
 ROUNDS = "aggregator.settings.rounds_to_train"
-NUMBERS = itertools.count(1)
-
-
-class Hostile(FakeDirector):
-    """Sends the orders that a test makes up, and hears what the site says of them."""
-
-    def __init__(self, credentials: Credentials) -> None:
-        super().__init__()
-        self.credentials = credentials
-        self.orders: SimpleQueue[pb.Order | None] = SimpleQueue()
-        self.failures: SimpleQueue[pb.Failure] = SimpleQueue()
-        self.announced: SimpleQueue[pb.Announcement] = SimpleQueue()
-
-    def Introduce(self, request: pb.Challenge, context: grpc.ServicerContext) -> pb.Introduction:
-        return answer(request, self.credentials)
-
-    def Connect(self, request: pb.Announcement, context: grpc.ServicerContext) -> Iterator[pb.Order]:
-        self.announced.put(request)
-        yield pb.Order(connected=pb.Empty())
-        while (order := self.orders.get()) is not None:
-            yield order
-
-    def ReportFailure(self, request: pb.Failure, context: grpc.ServicerContext) -> pb.Receipt:
-        self.failures.put(request)
-        return pb.Receipt(counted=True)
-
-    def orders_and_hears(self, start: pb.Start) -> str:
-        """Order an experiment, and return why the site does not run it."""
-        self.orders.put(pb.Order(stop=start.experiment))  # what was said of it before is told no more
-        self.orders.put(pb.Order(start=start))
-        return str(self.failures.get(timeout=DEADLINE).reason)
-
-
-@dataclass
-class Site:
-    """A federation's certificates, a hostile director, and the folder of the envoy that listens to it."""
-
-    folder: Path
-    director: Hostile
-
-    def member(self, name: str) -> Credentials:
-        return Credentials(self.folder, name)
-
-    def submission(self, by: str = "alice", **changes: Any) -> pb.Submission:
-        """What a workspace hands in, signed."""
-        plan = json.dumps(TINY_PLAN)
-        submission = pb.Submission(
-            name="words",
-            id=f"submission-{next(NUMBERS)}",
-            plan=plan_from_json(plan, "words").to_json(),
-            code_hash="c" * 64,
-            frozen_fingerprint="f" * 64,
-            blob=pb.Blob(sha256="a" * 64, size=1000),
-            director="director",
-        )
-        submission.MergeFrom(pb.Submission(**changes))
-        submission.signature.CopyFrom(sign(self.member(by), text_of_submission(submission)))
-        return submission
-
-    def start(self, submission: pb.Submission | None = None) -> pb.Start:
-        """What an honest director makes of it, under a name of its own."""
-        submission = submission or self.submission()
-        return pb.Start(
-            experiment=f"words-{next(NUMBERS)}",
-            plan=plan_from_json(submission.plan, "words").to_json(),
-            frozen_fingerprint=submission.frozen_fingerprint,
-            code_hash=submission.code_hash,
-            submitted=submission,
-        )
-
-    def amend(
-        self, start: pb.Start, by: str = "alice", number: int | None = None, **changes: str
-    ) -> pb.Signature:
-        """Add a signed change to an order, and do as it says."""
-        number = number or len(start.amendments) + 1
-        settings = {key.replace("__", "."): value for key, value in changes.items()}
-        text = text_of_amendment(start.submitted.director, start.submitted.id, number, settings)
-        signature = sign(self.member(by), text)
-        start.amendments.add(settings=settings, number=number, signature=signature)
-        for key, value in settings.items():
-            if key != "accept_code":
-                change_plan(start, key, json.loads(value))
-        return start.amendments[-1].signature
-
-
-def change_plan(start: pb.Start, key: str, value: Any) -> None:
-    """Let an order's plan differ from what was submitted."""
-    plan = json.loads(start.plan)
-    section, _, name = key.split(".")
-    plan[section]["settings"][name] = value
-    start.plan = plan_from_json(json.dumps(plan), "words").to_json()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("federation")
-    make_authority(folder)
-    make_member(folder, "director", "director", ["127.0.0.1", "localhost"])
-    make_member(folder, "north", "envoy")
-    for name in ("alice", "bob", "mallory"):
-        make_member(folder, name, "workspace")
-    director = Hostile(Credentials(folder, "director"))
-    with serving(director, credentials=director.credentials) as address:
-        content = {
-            "name": "north",
-            "director": address,
-            "certificates": str(folder),
-            "state": str(folder / "state"),
-            "shard_descriptor": shard_entry(make_image_folder(folder / "images", count=4), 0, 1),
-            "policy": {"experiments": [], "workspaces": ["alice", "bob"]},
-        }
-        config = load(write_yaml(folder / "envoy_config.yaml", content), EnvoyConfig)
-        agent = Agent(config, [pb.Device(name="cpu")])
-        thread = threading.Thread(target=agent.run)
-        thread.start()
-        try:
-            yield Site(folder, director)
-        finally:
-            director.orders.put(None)
-            agent.stop()
-            thread.join(DEADLINE)
-            assert not thread.is_alive()
+    policy = {"experiments": [], "workspaces": ["alice", "bob"]}
+    with listening(tmp_path_factory.mktemp("federation"), policy) as running:
+        yield running
 
 
 def test_what_a_workspace_has_signed_is_taken(site: Site) -> None:
@@ -389,47 +259,3 @@ def test_a_director_that_sends_another_initial_model_is_refused_by_the_worker() 
         with pytest.raises(Refused, match="initial model is not the one that was signed"):
             client.get_model(0)
         assert client.get_model(1), "later models are the rounds'"
-
-
-@dataclass
-class Impostor(FakeDirector):
-    """Introduces itself with what a test gives it."""
-
-    signature: Callable[[bytes], pb.Signature]
-
-    def Introduce(self, request: pb.Challenge, context: grpc.ServicerContext) -> pb.Introduction:
-        return pb.Introduction(signature=self.signature(request.nonce))
-
-
-def test_a_director_must_show_that_it_is_the_one_that_was_called(site: Site, tmp_path: Path) -> None:
-    make_member(site.folder, "elsewhere", "director", ["elsewhere.example"])
-
-    def signed_by(name: str) -> Callable[[bytes], pb.Signature]:
-        return lambda nonce: sign(site.member(name), text_of_introduction(nonce))
-
-    stale = signed_by("director")(os.urandom(32))
-    for signature, said in (
-        (signed_by("north"), "this is for the role director"),
-        (lambda nonce: stale, "the signature is of something else"),
-        (signed_by("elsewhere"), "which its certificate does not name"),
-        (lambda nonce: pb.Signature(), "cannot be read"),
-    ):
-        with (
-            serving(Impostor(signature), credentials=site.member("director")) as address,
-            Federation(address, site.folder, "alice") as federation,
-            pytest.raises(Refused, match=said),
-        ):
-            federation.director_name()
-    with (
-        serving(Impostor(signed_by("director")), credentials=site.member("director")) as address,
-        Federation(address, site.folder, "alice") as federation,
-    ):
-        assert federation.director_name() == "director"
-
-
-def test_a_director_of_an_earlier_version_has_no_name(site: Site) -> None:
-    with (
-        serving(FakeDirector(), credentials=site.member("director")) as address,
-        Federation(address, site.folder, "alice") as federation,
-    ):
-        assert federation.director_name() == ""
