@@ -38,10 +38,10 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy, signer: str = "")
 
 def not_permitted(policy: pb.SitePolicy, signer: str) -> str | None:
     """Say that a site does not take the submissions of somebody; None if it does."""
-    if not signer and not (policy.unsigned and not policy.limits_workspaces):
+    if not signer and not policy.unsigned:
         rule = "workspaces" if policy.limits_workspaces else "unsigned"
         return f"needs a signed submission (its site policy: {rule})"
-    if policy.limits_workspaces and signer not in policy.workspaces:
+    if signer and policy.limits_workspaces and signer not in policy.workspaces:
         return f"takes no submissions of {signer} (its site policy: workspaces)"
     return None
 
