@@ -15,6 +15,7 @@ from director.lives import Lives, announced
 from director.opening import FAULTS
 from director.rows import ExperimentRow, MemberRow
 from director.scheduling import Missing, missing, told, too_few, unfit
+from director.signatures import amendments, submitted
 from federation.engine.aggregator import Aggregator
 from federation.engine.members import ACTIVE
 from federation.protocol import federation_pb2 as pb
@@ -184,5 +185,7 @@ class Attending:
                 plan=self._journal.plan(row.name),
                 frozen_fingerprint=row.frozen_fingerprint,
                 code_hash=row.code_hash,
+                submitted=submitted(self._journal, row.name),
+                amendments=amendments(self._journal, row.name),
             )
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from director.envoys import OnlineEnvoy
 from director.journal import Journal
@@ -14,22 +14,14 @@ from director.needs import needs_of
 from director.retention import check_has_models
 from director.rows import ExperimentRow
 from director.states import ENDED
-from federation.document import Problems
+from federation.amendments import amended
 from federation.engine.aggregator import Aggregator
 from federation.engine.members import ACTIVE
 from federation.errors import InputError
-from federation.plan import CheckedPlan, plan_from_json
+from federation.plan import CheckedPlan
 from federation.site_policy import PARAMETERS
 
 logger = logging.getLogger(__name__)
-
-CHANGEABLE = (
-    "aggregator.settings.rounds_to_train",
-    "federation.settings.grace",
-    "federation.settings.patience",
-    "federation.settings.round_limit",
-    "straggler_handling_policy.settings.straggler_cutoff_time",
-)
 
 
 def exclude(name: str, aggregator: Aggregator | None, envoy: str, by: str) -> None:
@@ -62,38 +54,8 @@ def check_resume(row: ExperimentRow, settings: Mapping[str, str]) -> None:
 
 
 def changed_plan(row: ExperimentRow, plan: str, settings: Mapping[str, str]) -> CheckedPlan:
-    """Change the rounds and limits of an experiment's plan.
-
-    Parameters
-    ----------
-    row
-        The experiment.
-    plan
-        The JSON of its plan.
-    settings
-        Dotted keys of the plan, and their values in JSON.
-
-    Raises
-    ------
-    InputError
-        If another setting is to be changed, or what comes out is no plan.
-    """
-    config = copy.deepcopy(json.loads(plan))
-    for key, value in sorted(settings.items()):
-        if key not in CHANGEABLE:
-            raise InputError(
-                f"{key[:100]} cannot be changed by a resume: only {', '.join(CHANGEABLE)}; for anything else submit a "
-                f"plan with `federation.settings.start_from: {{experiment: {row.name}}}`"
-            )
-        section, _, name = key.split(".")
-        try:
-            config.setdefault(section, {}).setdefault("settings", {})[name] = json.loads(value)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{key}: {value[:100]!r} is no value in JSON") from error
-    try:
-        changed = plan_from_json(json.dumps(config), row.name, "checked_if_known")
-    except Problems as error:
-        raise InputError("; ".join(str(error).splitlines())) from error
+    """Change the rounds and limits of an experiment's plan; raises as `amended` does, and if no round is left to do."""
+    changed = amended(plan, settings, row.name, "checked_if_known")
     if changed.aggregator.rounds_to_train <= row.round:
         raise InputError(
             f"aggregator.settings.rounds_to_train must be more than the {row.round} rounds that are closed"
@@ -112,9 +74,9 @@ def shared_code(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> str:
     held, hashes = [], {}
     for envoy in envoys:
         found = envoy.announcement.code_hashes.get(row.experiment, "")
-        if mismatch(row, found, envoy) is None:
+        if mismatch(row, found, envoy, row.signer) is None:
             hashes[envoy.name] = found
-            held += [envoy.name] if mismatch(row, row.code_hash, envoy) is not None else []
+            held += [envoy.name] if mismatch(row, row.code_hash, envoy, row.signer) is not None else []
     if not held:
         raise InputError(f"no envoy is kept from the experiment {row.name} by its code alone")
     if len(set(hashes.values())) > 1:
@@ -125,18 +87,21 @@ def shared_code(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> str:
     return hashes[held[0]]
 
 
-def accept_shared_code(journal: Journal, row: ExperimentRow, envoys: Iterable[OnlineEnvoy], by: str) -> None:
-    """Go on with the code that an experiment's envoys share; raises as `shared_code` does."""
+def accept_shared_code(
+    journal: Journal, row: ExperimentRow, envoys: Iterable[OnlineEnvoy], by: Mapping[str, Any]
+) -> None:
+    """Go on with the code that an experiment's envoys share, as an event says with ``by``; raises as `shared_code` does."""
     members = {member.name for member in journal.members(row.name)}
     found = shared_code(row, [envoy for envoy in envoys if not members or envoy.name in members])
     with journal.transaction():
         journal.update_experiment(row.name, code_hash=found)
-        body = {"by": by, "code_hash": found, "before": row.code_hash}
-        journal.add_event(row.name, "code_accepted", body)
+        journal.add_event(row.name, "code_accepted", {**by, "code_hash": found, "before": row.code_hash})
 
 
-def queue_again(journal: Journal, row: ExperimentRow, settings: Mapping[str, str], by: str) -> None:
-    """Queue an experiment that has ended again, with all of its envoys.
+def queue_again(
+    journal: Journal, row: ExperimentRow, settings: Mapping[str, str], by: Mapping[str, Any]
+) -> None:
+    """Queue an experiment that has ended again, with all of its envoys, as an event says with ``by``.
 
     Raises
     ------
@@ -152,6 +117,5 @@ def queue_again(journal: Journal, row: ExperimentRow, settings: Mapping[str, str
             journal.change_plan(row.name, plan.to_json(), needs_of(row.name, plan.config, parameters))
         back = [member.name for member in journal.members(row.name) if not member.takes_part]
         journal.change_members(row.name, back, standing=ACTIVE, reason="")
-        body = {"by": by, "round": row.round, "settings": dict(settings)}
-        journal.add_event(row.name, "resumed", body)
-    logger.info("experiment %s: %s resumes it with round %d", row.name, by, row.round)
+        journal.add_event(row.name, "resumed", {**by, "round": row.round, "settings": dict(settings)})
+    logger.info("experiment %s: %s resumes it with round %d", row.name, by["by"], row.round)

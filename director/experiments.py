@@ -25,12 +25,14 @@ from director.record import discard_unreferenced
 from director.retention import Retention, check_has_models, check_is_there
 from director.rows import ExperimentRow, MemberRow
 from director.scheduling import cohort_of
+from director.signatures import Signatures
 from director.states import ENDED, REMOVED
 from director.submissions import Submissions
 from director.uploads import Uploads
 from director.watching import Happened, events_after
 from federation.engine.aggregator import Aggregator
 from federation.errors import ExperimentFailed, InputError
+from federation.identity import Credentials
 from federation.protocol import federation_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,8 @@ class Experiments:
         Returns seconds, from any beginning: what `attend` measures absences by.
     retention_days
         After which the models of an experiment that has ended go; None keeps all.
+    credentials
+        The director's own; None stands for ``--insecure``.
     """
 
     def __init__(
@@ -59,11 +63,13 @@ class Experiments:
         max_model_bytes: int,
         clock: Callable[[], float] = time.monotonic,
         retention_days: float | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self._journal = journal
         self._blobs = blobs
         self._uploads = uploads
-        self._submissions = Submissions(journal, blobs, max_model_bytes)
+        self.signatures = Signatures(journal, credentials)
+        self._submissions = Submissions(journal, blobs, max_model_bytes, self.signatures)
         self.news = Bell()
         self.turned = Bell()
         self.attention = threading.Event()
@@ -181,7 +187,7 @@ class Experiments:
         """Return the envoys of an experiment; none before it has started."""
         return self._journal.members(name)
 
-    def unchanged(self) -> AbstractContextManager[None]:
+    def unchanged(self) -> AbstractContextManager[object]:
         """Keep the journal, and the blobs that it names, as they are while the context lasts."""
         return self._journal.transaction()
 
@@ -220,24 +226,33 @@ class Experiments:
         self.attention.set()
         return self.experiment(name)
 
-    def resume(self, name: str, settings: Mapping[str, str], accept_code: bool, by: str) -> ExperimentRow:
+    def resume(
+        self,
+        name: str,
+        settings: Mapping[str, str],
+        accept_code: bool,
+        by: str,
+        amendment: pb.Amendment | None = None,
+    ) -> ExperimentRow:
         """Queue an experiment that failed or was stopped again; let all envoys of one that runs take part again.
 
-        Raises an `InputError` if it has finished, has lost its models, or what is asked for cannot be changed.
+        Raises as `director.changes` does.
         """
         if (aggregator := self.live(name)) is not None:
             with aggregator.lock:  # one that is just ending has ended then
                 pass
         row = self.experiment(name)
         check_resume(row, settings)
-        if accept_code:
-            with self._lock:
-                accept_shared_code(self._journal, row, self._envoys.values(), by)
-        if (aggregator := self.live(name)) is not None:
+        aggregator = self.live(name)
+        with self._lock, self._journal.transaction():
+            asked = self.signatures.take_amendment(row, amendment, settings, accept_code, by)
+            if accept_code:
+                accept_shared_code(self._journal, row, self._envoys.values(), asked)
+            if aggregator is None and row.state in ENDED:
+                queue_again(self._journal, row, settings, asked)
+        if aggregator is not None:
             for member in sorted(aggregator.members):
                 aggregator.take_back(member)
-        elif row.state in ENDED:
-            queue_again(self._journal, row, settings, by)
         self.schedule()
         self.attention.set()
         return self.experiment(name)

@@ -23,9 +23,10 @@ from director.sqlite_faults import connect
 from director.states import REMOVED, IllegalTransition, preceding
 from federation.errors import InputError
 
-_COLUMNS = [f.name for f in fields(ExperimentRow)]
+_COLUMNS = [f.name for f in fields(ExperimentRow) if f.name != "signed"]
 _MEMBER = [f.name for f in fields(MemberRow)]
-_EXPERIMENTS = f"SELECT {', '.join(_COLUMNS)} FROM experiments"
+_SIGNED = "EXISTS (SELECT 1 FROM signed WHERE experiment = experiments.name)"
+_EXPERIMENTS = f"SELECT {', '.join(_COLUMNS)}, {_SIGNED} FROM experiments"
 
 
 class Journal:
@@ -62,8 +63,8 @@ class Journal:
             raise
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything inside one transaction; may be nested.
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Make everything inside one transaction; may be nested. Who has tables of its own writes by what it gives.
 
         Raises
         ------
@@ -75,7 +76,7 @@ class Journal:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
-                yield
+                yield self._connection
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
@@ -94,6 +95,11 @@ class Journal:
         with suppress(sqlite3.Error, OSError):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+    def read(self, query: str, *values: Any) -> list[Any]:
+        """Return rows of a table that has a file of its own."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
 
     def add_experiment(self, row: ExperimentRow, plan: str) -> None:
         """Write a new experiment, with the JSON of its plan."""
@@ -173,9 +179,9 @@ class Journal:
         return self._one("submission", submission)
 
     def erase(self, name: str) -> None:
-        """Forget the plan, the events, the envoys and the open round of an experiment; its row stays."""
+        """Forget the plan, the events, the envoys, the open round and what is signed of an experiment; its row stays."""
         with self.transaction():
-            for table in ("events", "members", "open_rounds"):
+            for table in ("events", "members", "open_rounds", "signed", "amendments"):
                 self._connection.execute(f"DELETE FROM {table} WHERE experiment = ?", (name,))
             self._connection.execute("UPDATE experiments SET plan = '{}' WHERE name = ?", (name,))
 
@@ -323,9 +329,9 @@ def _value(value: Any) -> Any:
 
 
 def _experiment(row: Sequence[Any]) -> ExperimentRow:
-    values = dict(zip(_COLUMNS, row, strict=True))
+    values = dict(zip([*_COLUMNS, "signed"], row, strict=True))
     values["cohort"] = _names(values["cohort"])
-    return ExperimentRow(**values)
+    return ExperimentRow(**values | {"signed": bool(values["signed"])})
 
 
 def _event(row: Sequence[Any]) -> EventRow:

@@ -11,7 +11,7 @@ from federation.protocol import federation_pb2 as pb
 from federation.site_policy import objection
 
 
-def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
+def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy, signer: str = "") -> str | None:
     """Say what keeps an envoy from an experiment, as a clause about it; None if nothing does.
 
     Parameters
@@ -22,6 +22,8 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
         Of the code of the plan's experiment at the submitting workspace.
     envoy
         With what it said of itself.
+    signer
+        Who has signed the submission; empty if nobody has.
     """
     announcement = envoy.announcement
     if (other := other_code(needs, code_hash, announcement)) is not None:
@@ -33,7 +35,19 @@ def mismatch(needs: Needs, code_hash: str, envoy: OnlineEnvoy) -> str | None:
     if needs.experiment not in announcement.experiments:
         return f"does not permit the experiment {needs.experiment} (its site policy)"
     policy = announcement.policy
+    if announcement.HasField("policy") and (reason := not_permitted(policy, signer)) is not None:
+        return reason  # an earlier version has no such rules
     return objection(policy, json.loads(needs.asked)) if policy.limits_checkpoints or policy.bounds else None
+
+
+def not_permitted(policy: pb.SitePolicy, signer: str) -> str | None:
+    """Say that a site does not take the submissions of somebody; None if it does."""
+    if not signer and not policy.unsigned:
+        rule = "workspaces" if policy.limits_workspaces else "unsigned"
+        return f"needs a signed submission (its site policy: {rule})"
+    if signer and policy.limits_workspaces and signer not in policy.workspaces:
+        return f"takes no submissions of {signer} (its site policy: workspaces)"
+    return None
 
 
 def other_code(needs: Needs, code_hash: str, announcement: pb.Announcement) -> str | None:

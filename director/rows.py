@@ -16,7 +16,7 @@ class ExperimentRow(Needs):
     """An experiment as it stands on disk, without its plan.
 
     ``cohort`` are its envoys but for those that have failed or were excluded; ``model`` and ``best_model`` are blobs,
-    ``best_round`` is -1 without one.
+    ``best_round`` is -1 without one. ``signed`` says that there is a signed submission, by ``submitted_by``.
     """
 
     submission: str
@@ -33,6 +33,12 @@ class ExperimentRow(Needs):
     best_round: int
     best_score: float
     best_model: str
+    signed: bool = False
+
+    @property
+    def signer(self) -> str:
+        """Who has signed its submission; empty if nobody has."""
+        return self.submitted_by if self.signed else ""
 
 
 @dataclass(frozen=True)

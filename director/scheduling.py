@@ -68,7 +68,7 @@ def missing(
     """Say why an envoy of an experiment that runs cannot work on it now; None if it can."""
     if envoy is None:
         return Missing(AWAY)
-    if (reason := mismatch(row, row.code_hash, envoy)) is not None:
+    if (reason := mismatch(row, row.code_hash, envoy, row.signer)) is not None:
         return Missing(reason, held=True)
     if member.fingerprint not in ("", envoy.announcement.fingerprint):
         return Missing(
@@ -82,7 +82,7 @@ def missing(
 
 def unfit(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> dict[str, str]:
     """Say of those of some envoys that an experiment cannot be run with what keeps them from it."""
-    said = {envoy.name: mismatch(row, row.code_hash, envoy) for envoy in envoys}
+    said = {envoy.name: mismatch(row, row.code_hash, envoy, row.signer) for envoy in envoys}
     return {name: reason for name, reason in said.items() if reason is not None}
 
 

@@ -90,6 +90,11 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         self._closing = True
         self._experiments.close()
 
+    @brief("envoy", "workspace", "operator")
+    def Introduce(self, request: pb.Challenge, caller: Caller) -> pb.Introduction:  # noqa: N802
+        """Show who we are."""
+        return self._experiments.signatures.introduce(request)
+
     # Envoys.
 
     @waiting_stream("envoy")
@@ -274,7 +279,10 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
         settings = {key[:200]: value[:200] for key, value in request.settings.items()}
-        row = self._experiments.resume(caller.experiment, settings, request.accept_code, caller.name)
+        amendment = request.amendment if request.HasField("amendment") else None
+        row = self._experiments.resume(
+            caller.experiment, settings, request.accept_code, caller.name, amendment
+        )
         return self._answer(row)
 
     @brief("workspace", writes=True, does="exclude", whom=lambda request: request.envoy)

@@ -13,6 +13,7 @@ from director.needs import needs_of
 from director.protocol_versions import incompatibility
 from director.record import discard_unreferenced
 from director.rows import ExperimentRow
+from director.signatures import Signatures
 from federation.document import Problems
 from federation.errors import InputError, Refused
 from federation.names import is_experiment_name
@@ -33,11 +34,14 @@ class Submissions:
         The durable state.
     max_model_bytes
         The largest initial model that is accepted.
+    signatures
+        Checks and keeps what is signed.
     """
 
     journal: Journal
     blobs: BlobStore
     max_model_bytes: int
+    signatures: Signatures
 
     def take_in(self, submission: pb.Submission, pieces: Iterable[bytes], submitted_by: str) -> str:
         """Check a submission and write it down; return the experiment's name. The same one twice is one experiment.
@@ -48,10 +52,13 @@ class Submissions:
             If it is not what it must be; nothing of it is kept then.
         """
         if (row := self.journal.experiment_of_submission(submission.id)) is not None:
+            if row.submitted_by != submitted_by:
+                raise Refused("another member has handed in a submission of this id: choose a new one")
             return row.name
         plan = self._checked(submission)
+        is_signed = self.signatures.is_signed(submission, submitted_by)
         try:
-            name = self._write(submission, plan, pieces, submitted_by)
+            name = self._write(submission, plan, pieces, submitted_by, is_signed)
         finally:
             discard_unreferenced(self.journal, self.blobs, [submission.blob.sha256])
         logger.info("experiment %s: submitted by %s", name, submitted_by)
@@ -77,7 +84,12 @@ class Submissions:
         return plan
 
     def _write(
-        self, submission: pb.Submission, plan: CheckedPlan, pieces: Iterable[bytes], submitted_by: str
+        self,
+        submission: pb.Submission,
+        plan: CheckedPlan,
+        pieces: Iterable[bytes],
+        submitted_by: str,
+        is_signed: bool,
     ) -> str:
         with self.blobs.held(submission.blob.sha256):
             model = self.blobs.receive(pieces, submission.blob.sha256, submission.blob.size)
@@ -107,5 +119,9 @@ class Submissions:
                     best_model="",
                 )
                 self.journal.add_experiment(row, plan.to_json())
-                self.journal.add_event(row.name, "submitted", {"by": submitted_by, "plan": plan.name})
+                body = {"by": submitted_by, "plan": plan.name}
+                if is_signed:
+                    self.signatures.keep(row.name, submission)
+                    body["submission"] = submission.id
+                self.journal.add_event(row.name, "submitted", body)
         return row.name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -26,17 +26,20 @@ from envoy.policy import (
     permitted_experiments,
     refusal,
 )
-from envoy.room import has_room
+from envoy.room import has_room, what_is_full
 from envoy.run import Run
+from envoy.trust import Trust
 from envoy.worker import WorkOrder
 from envoy.workers import Workers
 from federation.code import code_hashes, project_version
-from federation.errors import Refused
+from federation.errors import InputError, Refused, Unreachable
 from federation.experiments import broken_experiments
 from federation.federation_file import open_shard, samples_of
+from federation.introduction import ask
 from federation.plan import plan_from_json
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
+from federation.protocol import federation_pb2_grpc as rpc
 from federation.schema import plain
 from federation.templates import package_of
 
@@ -70,6 +73,8 @@ class Agent:
         self._process = uuid.uuid4().hex
         self._state = config.state.expanduser() / config.name
         self._kept = Kept(self._state / "experiments")
+        self._trust = Trust(self._connection.credentials, config.policy, self._state / "taken")
+        self._director = ""
         self._failures = Failures(self._link, self._stop)
         self._workers = Workers([device.name for device in self._devices], self._work, self._failures.add)
 
@@ -83,7 +88,7 @@ class Agent:
         """
         self._announcement = self._shard_and_code()
         try:
-            for order in self._link.stream(lambda stub: stub.Connect(self._announced()), endless=True):
+            for order in self._link.stream(self._connect, endless=True):
                 if order.HasField("connected"):
                     logger.info(
                         "connected to the director at %s as %s", self._config.director, self._config.name
@@ -98,6 +103,16 @@ class Agent:
         """End the connection and the workers; for another thread than that of `run`, which it may have to wait for."""
         self._stop.set()
         self._link.close()
+
+    def _connect(self, stub: rpc.DirectorStub) -> Iterator[pb.Order]:
+        """Learn who the director is, and connect."""
+        credentials = self._connection.credentials
+        try:
+            self._director = ask(stub, self._config.director, credentials) if credentials else ""
+        except (Refused, InputError) as error:  # its certificate, or ours, is perhaps being replaced
+            raise Unreachable(str(error)) from error
+        orders: Iterator[pb.Order] = stub.Connect(self._announced())
+        return orders
 
     def _announced(self) -> pb.Announcement:
         """Return what is announced, with what is kept here by now."""
@@ -156,6 +171,17 @@ class Agent:
 
     def _work(self, run: Run, device: str) -> pb.Failure | None:
         start = run.start
+
+        def away(failure: pb.Failure | None) -> None:
+            if failure is None:
+                self._failures.drop(start.experiment)
+            else:
+                self._failures.add(start, failure)
+
+        while (failure := self._take(start)) is not None:
+            if not failure.passing or run.ended.is_set():
+                return failure
+            run.wait_until(partial(has_room, self._state), failure, away)
         plan = plan_from_json(start.plan, start.experiment)
         if (reason := refusal(self._config.policy, plan, self._config.checkpoints)) is not None:
             return pb.Failure(reason=reason)
@@ -174,12 +200,21 @@ class Agent:
             hub=permits_hub(self._config.policy, self._config.checkpoints),
             hours=self._config.policy.hours or "",
             bounds=bounds_of(self._config.policy),
+            model_sha256=start.submitted.blob.sha256,
+            model_size=start.submitted.blob.size,
         )
-
-        def away(failure: pb.Failure | None) -> None:
-            if failure is None:
-                self._failures.drop(start.experiment)
-            else:
-                self._failures.add(start, failure)
-
         return run.work(order, partial(has_room, self._state), away, closed=self._hours.closed)
+
+    def _take(self, start: pb.Start) -> pb.Failure | None:
+        """Take an experiment; say why it is not to be trusted, or what keeps that it is from being noted for now."""
+        try:
+            self._trust.take(start, self._director)
+        except Refused as error:
+            return pb.Failure(reason=str(error))
+        except InputError as error:  # its certificates are perhaps being replaced
+            return pb.Failure(reason=str(error), passing=True)
+        except OSError as error:
+            if (full := what_is_full(error)) is None:
+                raise
+            return pb.Failure(reason=f"its disk takes nothing ({full.strerror})", passing=True)
+        return None

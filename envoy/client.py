@@ -38,6 +38,8 @@ class GrpcAggregatorClient:
         The folder that models are downloaded to.
     may_go_on
         Called before a task is asked for or taken; raises what keeps the site from it.
+    signed
+        The model of round 0, where somebody has signed which it is.
 
     Attributes
     ----------
@@ -52,9 +54,11 @@ class GrpcAggregatorClient:
         taken: Callable[[], None] = lambda: None,
         downloads: Path | None = None,
         may_go_on: Callable[[], None] = lambda: None,
+        signed: pb.Blob | None = None,
     ) -> None:
         self.most_bytes = MOST_BYTES
         self._link = link
+        self._signed = signed
         self._metadata = ((EXPERIMENT_KEY, experiment),)
         self._taken = taken
         self._may_go_on = may_go_on
@@ -84,11 +88,16 @@ class GrpcAggregatorClient:
 
         def fetch(stub: rpc.DirectorStub) -> Tensors:
             try:
-                return download(stub, request, self._metadata, self._downloads, lambda _: self.most_bytes)[1]
+                info, tensors = download(
+                    stub, request, self._metadata, self._downloads, lambda _: self.most_bytes
+                )
             except OtherBytes as error:
                 if next(attempts) < MOST_DAMAGED:
                     raise
                 raise Refused(f"{error} ({MOST_DAMAGED} times)") from error
+            if round_number == 0 and self._signed not in (None, info.blob):
+                raise Refused("the director's initial model is not the one that was signed")
+            return tensors
 
         return self._link.call(fetch)
 

@@ -80,6 +80,10 @@ class SitePolicy:
         Such as ``22:00-06:00``, by this machine's clock: outside of them the task at hand is finished, and no other is taken.
     devices
         Those that may be used, of the config's ``devices``; left out, all of them.
+    workspaces
+        Those whose submissions are taken; left out, all are.
+    unsigned
+        Whether to take what nobody has signed: submissions of earlier versions, and of workspaces without a certificate.
     """
 
     experiments: list[str] | None = None
@@ -88,6 +92,14 @@ class SitePolicy:
     bounds: Bounds = field(default_factory=Bounds)
     hours: WorkingHours | None = None
     devices: Annotated[list[Device], Field(min_length=1)] | None = None
+    workspaces: list[MemberName] | None = None
+    unsigned: bool = False
+
+    def __post_init__(self) -> None:
+        if self.unsigned and self.workspaces is not None:
+            raise ValueError(
+                "unsigned and workspaces exclude each other: what nobody has signed is of no workspace"
+            )
 
 
 @dataclass(frozen=True)

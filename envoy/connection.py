@@ -7,7 +7,7 @@ from pathlib import Path
 
 import grpc
 
-from federation.identity import Identity
+from federation.identity import Credentials, Identity
 from federation.link import Link, open_channel
 
 
@@ -33,6 +33,11 @@ class Connection:
     def open(self) -> grpc.Channel:
         """Open a bare channel; it connects when it is first used."""
         return open_channel(self.director, self._identity, self._folder)
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """The files of our certificate; None without."""
+        return None if self._folder is None else Credentials(self._folder, self.name)
 
     @property
     def _identity(self) -> Identity:

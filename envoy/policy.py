@@ -62,6 +62,9 @@ def announced(policy: SitePolicy, folders: Collection[str] = ()) -> pb.SitePolic
         limits_checkpoints=not hub or policy.checkpoints is not None,
         checkpoints=sorted(name for name in checkpoints if hub or name in folders),
         bounds=bounds_of(policy),
+        limits_workspaces=policy.workspaces is not None,
+        workspaces=policy.workspaces or (),
+        unsigned=policy.unsigned,
     )
 
 

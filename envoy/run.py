@@ -86,7 +86,7 @@ class Run:
 
         while not self.ended.is_set():
             if (reason := closed()) is not None:
-                self._wait_until(may_work, pb.Failure(reason=reason, passing=True), away, pauses)
+                self.wait_until(may_work, pb.Failure(reason=reason, passing=True), away, pauses)
                 continue
             code = self._run_once(order, program)
             if self.ended.is_set() or code == 0:
@@ -95,7 +95,7 @@ class Run:
                 killed = 0
                 pauses.reset()
             if self._failure is not None and self._failure.passing:
-                self._wait_until(may_work, self._failure, away, pauses)
+                self.wait_until(may_work, self._failure, away, pauses)
                 continue
             if self._failure is not None:
                 return self._failure
@@ -148,13 +148,15 @@ class Run:
                     with contextlib.suppress(ValueError):
                         self._failure = pb.Failure(**json.loads(rest))
 
-    def _wait_until(
+    def wait_until(
         self,
         may_work: Callable[[], bool],
         failure: pb.Failure,
         away: Callable[[pb.Failure | None], None],
-        pauses: Backoff,
+        pauses: Backoff | None = None,
     ) -> None:
+        """Wait, after a failure that passes, until it may work again or is ended; ``away`` is as in `work`."""
+        pauses = pauses or Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         away(failure)
         while not self.ended.wait(pauses.pause()):
             if may_work():

@@ -32,6 +32,7 @@ from federation.errors import FederationError, Refused, kind_of
 from federation.federation_file import open_shard
 from federation.logs import configure
 from federation.plan import plan_from_json
+from federation.protocol import federation_pb2 as pb
 from federation.schema import Component
 
 logger = logging.getLogger("envoy.worker")
@@ -57,6 +58,8 @@ class WorkOrder:
     hub: bool = True
     hours: str = ""
     bounds: Mapping[str, float] = field(default_factory=dict)
+    model_sha256: str = ""  # of the initial model, where somebody has signed it
+    model_size: int = 0
 
     def to_json(self) -> str:
         """Write the order for the worker's standard input."""
@@ -67,9 +70,10 @@ def work(order: WorkOrder, taken: Callable[[], None]) -> None:
     """Take part in an experiment until its aggregator says quit; ``taken`` is called for each result that it has taken."""
     connection = Connection(**order.connection)
     hours = Hours.parse(order.hours)
+    signed = pb.Blob(sha256=order.model_sha256, size=order.model_size) if order.model_sha256 else None
     with connection.link() as link:
         client = GrpcAggregatorClient(
-            link, order.experiment, taken, Path(order.downloads), may_go_on=hours.require
+            link, order.experiment, taken, Path(order.downloads), hours.require, signed
         )
         _collaborate(order, connection.name, client)
 

@@ -12,10 +12,12 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from federation.amendments import amendment_settings
 from federation.code import code_hash, project_version
 from federation.download import MOST_BYTES, TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError
-from federation.identity import Identity
+from federation.identity import Credentials, Identity
+from federation.introduction import ask
 from federation.link import Link
 from federation.logs import state_folder
 from federation.names import is_experiment_name
@@ -27,6 +29,7 @@ from federation.rpc import EXPERIMENT_KEY
 from federation.tensors import Tensors, chunks, measure, most_bytes
 from workspace.infos import EnvoyInfo, Event, ExperimentInfo, envoy_info, experiment_info
 from workspace.metrics import metric_rows
+from workspace.signed import sign_submission, signed_amendment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +69,7 @@ class Federation:
     ) -> None:
         self.address = director
         self.checkpoints = dict(checkpoints or {})
+        self.credentials = None if insecure else Credentials(Path(certificates), name)
         self.link = Link(director, Identity(name, "workspace"), None if insecure else Path(certificates))
 
     def __enter__(self) -> Federation:
@@ -136,6 +140,7 @@ class Federation:
             frozen_fingerprint=exchange.frozen_fingerprint,
             blob=pb.Blob(sha256=sha256, size=size),
         )
+        sign_submission(submission, self.credentials, self.director_name(RESTART_SECONDS))
 
         def upload() -> Iterator[pb.SubmitChunk]:
             yield pb.SubmitChunk(submission=submission)
@@ -144,6 +149,18 @@ class Federation:
 
         made = self.call(lambda stub: stub.Submit(upload(), timeout=TRANSFER_SECONDS), RESTART_SECONDS)
         return Experiment(self, made.name)
+
+    def director_name(self, patience: float = PATIENCE_SECONDS) -> str:
+        """Return the director's name, which it shows to be its own; empty without certificates, and of an earlier version.
+
+        Raises
+        ------
+        Refused
+            If it cannot show it.
+        """
+        if (ours := self.credentials) is None:
+            return ""
+        return self.call(lambda stub: ask(stub, self.address, ours), patience)
 
     def _earlier(self, experiment: str, which: str) -> Tensors:
         try:
@@ -238,15 +255,23 @@ class Experiment:
         accept_code
             Go on with the code that the envoys which are held share.
         """
+        told = {key: json.dumps(value) for key, value in (settings or {}).items()}
         request = pb.ResumeRequest(
-            settings={key: json.dumps(value) for key, value in (settings or {}).items()},
+            settings=told,
             accept_code=accept_code,
+            amendment=self._amendment(amendment_settings(told, accept_code)),
         )
         return experiment_info(
             self._federation.call(
                 lambda stub: stub.Resume(request, metadata=self._metadata, timeout=CALL_SECONDS)
             )
         )
+
+    def _amendment(self, changes: Mapping[str, str]) -> pb.Amendment | None:
+        if not changes:
+            return None
+        name = self._federation.director_name()
+        return signed_amendment(self.events(), changes, self._federation.credentials, name)
 
     def exclude(self, envoy: str) -> ExperimentInfo:
         """Let the experiment go on without an envoy, until it is resumed."""

@@ -132,7 +132,7 @@ def test_the_partial_upload_of_then_is_gone_on_with(tmp_path: Path) -> None:
             } | {("failed", "south", "active")}
             second = federation.experiment("second")
             for rank, name in enumerate(("north", "south")):
-                deployment.start_envoy(name, shard_entry(data, rank, 2))
+                deployment.start_envoy(name, shard_entry(data, rank, 2), policy={"unsigned": True})
             ended = second.watch(show=False)
             results = Counter(
                 (event.body["envoy"], event.body["round"], event.body["task"])

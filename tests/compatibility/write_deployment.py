@@ -221,6 +221,7 @@ def start_insecure_envoy(deployment: Deployment, name: str, director: str, shard
         "devices": "cpu",
         "state": "envoys",
         "shard_descriptor": shard,
+        "policy": {"unsigned": True},
     }
     (deployment.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
     envoy = deployment.start("envoy", "start", "-c", f"{name}.yaml", "--insecure")

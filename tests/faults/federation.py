@@ -224,6 +224,7 @@ class _Run:
                 "director": proxy.address if proxy and name == ENVOYS[0] else self._address,
                 "devices": "cpu",
                 "state": "envoys",
+                "policy": {"unsigned": True},
                 "shard_descriptor": shard_entry(self._tiny.images, rank, len(ENVOYS)),
             }
             write_yaml(self._folder / f"{name}.yaml", config)

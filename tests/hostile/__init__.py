@@ -1,1 +1,1 @@
-"""What hostile members try, and what comes of it: docs/security.md has the table."""
+"""What adversaries do, each in a test: members with valid certificates, and directors. docs/security.md has the table."""
