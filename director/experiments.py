@@ -183,7 +183,7 @@ class Experiments:
         """Return the envoys of an experiment; none before it has started."""
         return self._journal.members(name)
 
-    def unchanged(self) -> AbstractContextManager[None]:
+    def unchanged(self) -> AbstractContextManager[object]:
         """Keep the journal, and the blobs that it names, as they are while the context lasts."""
         return self._journal.transaction()
 

@@ -62,8 +62,8 @@ class Journal:
             raise
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything inside one transaction; may be nested.
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Make everything inside one transaction; may be nested. What has a file of its own writes to the connection that it gives.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class Journal:
                 self._connection.execute("BEGIN IMMEDIATE")
             self._depth += 1
             try:
-                yield
+                yield self._connection
             except BaseException:
                 self._depth -= 1
                 if self._depth == 0:
@@ -94,6 +94,11 @@ class Journal:
         with suppress(sqlite3.Error, OSError):
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+
+    def read(self, query: str, *values: Any) -> list[Any]:
+        """Return rows of a table that has a file of its own."""
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
 
     def add_experiment(self, row: ExperimentRow, plan: str) -> None:
         """Write a new experiment, with the JSON of its plan."""

@@ -15,6 +15,7 @@ import grpc
 from director.config import DirectorConfig
 from director.disk import Disk, wait_for_room
 from director.experiments import Experiments
+from director.rights import Rights
 from director.service import DirectorService
 from director.state import lock, open_state
 from federation.identity import Credentials, listen
@@ -66,6 +67,7 @@ class Director:
         self._experiments = Experiments(
             self._journal, self._blobs, self._uploads, most, retention_days=config.retention_days
         )
+        self._rights = Rights(self._journal, config.reading)
         self._disk = Disk(config.state, self._experiments.attention.set)
         self._experiments.on_fault = self._disk.note
 
@@ -87,7 +89,9 @@ class Director:
     async def _serve(self) -> None:
         transfers = ThreadPoolExecutor(self._config.threads, "transfer")
         pool = ThreadPoolExecutor(BRIEF_THREADS, "brief")
-        service = DirectorService(self._experiments, self._blobs, self._uploads, self._disk, pool)
+        service = DirectorService(
+            self._experiments, self._blobs, self._uploads, self._disk, pool, self._rights
+        )
         server = grpc.aio.server(migration_thread_pool=transfers, options=OPTIONS)
         rpc.add_DirectorServicer_to_server(service, server)
         port = listen(server, self._config.listen, self._credentials)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
+from director.answers import described, listing
 from director.bell import Mailbox
 from director.blobs import BlobStore
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
@@ -20,7 +22,8 @@ from director.disk import Disk
 from director.experiments import Experiments
 from director.opening import FAULTS
 from director.protocol_versions import incompatibility
-from director.rows import ExperimentRow, MemberRow
+from director.rights import USERS, Rights
+from director.rows import ExperimentRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
 from federation.engine.client import StaleRound, rounds_to
@@ -48,6 +51,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         The director's.
     pool
         For what may block for a moment.
+    rights
+        Who may do what to whose experiment.
     """
 
     def __init__(
@@ -57,12 +62,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         uploads: Uploads,
         disk: Disk,
         pool: ThreadPoolExecutor,
+        rights: Rights,
     ) -> None:
         self._experiments = experiments
         self._blobs = blobs
         self._uploads = uploads
         self.disk = disk
         self.pool = pool
+        self._rights = rights
         self._closing = False
 
     def close(self) -> None:
@@ -118,13 +125,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         told = rounds_to(counted)
         return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit, counted=told)
 
-    @sending("envoy", "workspace")
+    @sending("envoy", *USERS)
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
         """Stream the open round's model to an envoy, or the best or last model to a workspace."""
         if caller.role == "envoy":
             self._member_of(caller)
             info, pieces = self._opened(caller.experiment, best=False, round_number=request.round)
         elif request.kept in ("best", "last"):
+            self._rights.require_reading(caller)
             info, pieces = self._opened(caller.experiment, best=request.kept == "best")
         else:
             raise InputError("ask for the best or the last model")
@@ -199,34 +207,42 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
 
     # Workspaces.
 
-    @brief("workspace")
+    @brief(*USERS)
     def ListEnvoys(self, request: pb.Empty, caller: Caller) -> pb.Envoys:  # noqa: N802
         """List the envoys that are online."""
         return pb.Envoys(
             envoys=[
-                pb.Envoy(name=e.name, announcement=e.announcement, since=e.since, experiments=work)
+                pb.Envoy(
+                    name=e.name,
+                    announcement=e.announcement,
+                    since=e.since,
+                    experiments=self._rights.readable(caller, work),
+                )
                 for e, work in self._experiments.online()
             ]
         )
 
-    @brief("workspace")
+    @brief(*USERS)
     def ListExperiments(self, request: pb.Empty, caller: Caller) -> pb.Experiments:  # noqa: N802
-        """List all experiments."""
-        return listing(self._experiments, self.disk.paused)
+        """List the experiments that the caller may read."""
+        rows = [row for row in self._experiments.experiments() if self._rights.may_read(caller, row)]
+        return listing(rows, self.disk.paused)
 
-    @receiving("workspace")
+    @receiving(*USERS)
     def Submit(self, requests: Iterator[pb.SubmitChunk], caller: Caller) -> pb.Experiment:  # noqa: N802
         """Take in a plan and its initial model."""
         if (first := next(requests, None)) is None:
             raise Unreachable("the stream ended before it began")
         pieces = (chunk.data for chunk in requests)
         row = self._experiments.submit(first.submission, pieces, caller.name)
+        self._rights.require_reading(replace(caller, experiment=row.name))
         return self._answer(row)
 
-    @waiting_stream("workspace")
+    @waiting_stream(*USERS)
     async def Watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.Event]:  # noqa: N802
         """Stream an experiment's events, from the first if asked, until it has ended."""
         after = request.after
+        await in_pool(self.pool, self._rights.require_reading, caller)
         with self._experiments.news.listening() as news:
             while True:
                 news.clear()
@@ -240,32 +256,36 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 if not found.events:
                     await news.wait()
 
-    @brief("workspace", writes=True)
+    @brief(*USERS, writes=True)
     def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
+        self._rights.require_owner(caller)
         logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
         return self._answer(self._experiments.stop(caller.experiment))
 
-    @brief("workspace", writes=True)
+    @brief(*USERS, writes=True)
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
+        self._rights.require_owner(caller)
         settings = {key[:200]: value[:200] for key, value in request.settings.items()}
         row = self._experiments.resume(caller.experiment, settings, request.accept_code, caller.name)
         return self._answer(row)
 
-    @brief("workspace", writes=True)
+    @brief(*USERS, writes=True)
     def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Let an experiment go on without an envoy."""
+        self._rights.require_owner(caller)
         logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
         return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
 
-    @brief("workspace")
+    @brief(*USERS)
     def Remove(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Remove an experiment that has ended."""
+        self._rights.require_owner(caller)
         return self._answer(self._experiments.remove(caller.experiment, caller.name))
 
     def _answer(self, row: ExperimentRow) -> pb.Experiment:
-        return _message(row, self._experiments.plan(row.name), self._experiments.members(row.name))
+        return described(row, self._experiments.plan(row.name), self._experiments.members(row.name))
 
     def _refuse_while_closing(self) -> None:
         if self._closing:
@@ -311,30 +331,3 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
 
 def _announced(caller: Caller, info: pb.ResultInfo) -> Announced:
     return Announced(caller.experiment, caller.name, info.round, info.task, info.blob.size, info.blob.sha256)
-
-
-def listing(experiments: Experiments, paused: str = "") -> pb.Experiments:
-    """Say how all experiments stand, and why nothing is taken in for now."""
-    return pb.Experiments(experiments=[_message(row) for row in experiments.experiments()], paused=paused)
-
-
-def _message(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:
-    """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
-    return pb.Experiment(
-        name=row.name,
-        state=row.state,
-        reason=row.reason,
-        round=row.round,
-        rounds=row.rounds,
-        created=row.created,
-        ended=row.ended,
-        cohort=row.cohort,
-        submitted_by=row.submitted_by,
-        plan=plan,
-        best_round=row.best_round,
-        best_score=row.best_score,
-        exchanged_sha256=row.model,
-        members=[
-            pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
-        ],
-    )

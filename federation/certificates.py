@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from federation.errors import InputError
 from federation.names import check_name
 
-Role = Literal["director", "envoy", "workspace"]
+Role = Literal["director", "envoy", "workspace", "operator"]
 ROLES: tuple[str, ...] = get_args(Role)
 AUTHORITY = "authority"
 AUTHORITY_DAYS = 3650

@@ -87,6 +87,16 @@ def workspace(folder: Path, names: tuple[str, ...], days: int, force: bool) -> N
     _make(folder, names, "workspace", days, force)
 
 
+@certify.command()
+@click.argument("names", nargs=-1, required=True)
+@lasting(730)
+@forcing
+@click.pass_obj
+def operator(folder: Path, names: tuple[str, ...], days: int, force: bool) -> None:
+    """Make the certificates of the operators NAMES, who may do to every experiment what its owner may, and revoke."""
+    _make(folder, names, "operator", days, force)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def plan() -> None:
     """Check a plan, or show it with every default filled in."""

@@ -1,0 +1,35 @@
+"""What the director says of experiments to whoever asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from director.rows import ExperimentRow, MemberRow
+from federation.protocol import federation_pb2 as pb
+
+
+def listing(rows: Iterable[ExperimentRow], paused: str = "") -> pb.Experiments:
+    """Say how experiments stand, and why nothing is taken in for now."""
+    return pb.Experiments(experiments=[described(row) for row in rows], paused=paused)
+
+
+def described(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:
+    """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
+    return pb.Experiment(
+        name=row.name,
+        state=row.state,
+        reason=row.reason,
+        round=row.round,
+        rounds=row.rounds,
+        created=row.created,
+        ended=row.ended,
+        cohort=row.cohort,
+        submitted_by=row.submitted_by,
+        plan=plan,
+        best_round=row.best_round,
+        best_score=row.best_score,
+        exchanged_sha256=row.model,
+        members=[
+            pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
+        ],
+    )
