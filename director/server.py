@@ -19,6 +19,7 @@ from director.rights import Rights
 from director.service import DirectorService
 from director.state import lock, open_state
 from federation.identity import Credentials, listen
+from federation.permissions import make_private
 from federation.protocol import federation_pb2_grpc as rpc
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class Director:
     def __init__(self, config: DirectorConfig, insecure: bool = False) -> None:
         self._config = config
         self._credentials = None if insecure else Credentials(config.certificates, config.name)
-        config.state.mkdir(parents=True, exist_ok=True)
+        make_private(config.state)
         wait_for_room(config.state)
         self._lock_file = lock(config.state)
         self._journal, self._blobs, self._uploads = open_state(config.state)

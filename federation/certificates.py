@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from federation.errors import InputError
 from federation.names import check_name
+from federation.permissions import require_secret
 
 Role = Literal["director", "envoy", "workspace", "operator"]
 ROLES: tuple[str, ...] = get_args(Role)
@@ -164,9 +165,11 @@ def load_certificate(file: Path, remedy: str) -> x509.Certificate:
 
 
 def load_key(file: Path, remedy: str) -> ec.EllipticCurvePrivateKey:
-    """Read a private key, as `load_certificate` does."""
+    """Read a private key, as `load_certificate` does; one that others can read is refused."""
+    content = read(file, remedy)
+    require_secret(file)
     try:
-        key = serialization.load_pem_private_key(read(file, remedy), password=None)
+        key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -290,10 +293,10 @@ def _write(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         _write_file(key_file(folder, name), secret, 0o600)
         _write_file(
-            certificate_file(folder, name), certificate.public_bytes(serialization.Encoding.PEM), 0o644
+            certificate_file(folder, name), certificate.public_bytes(serialization.Encoding.PEM), 0o666
         )
     except OSError as error:
         raise InputError(f"{folder}: cannot be written: {error.strerror}") from None

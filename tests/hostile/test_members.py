@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def test_an_experiment_is_changed_by_nobody_but_its_owner_and_operators(
         with pytest.raises(Refused, match=f"{hers.name} is alice's"):
             CHANGES[change](stolen)
         assert hers.info().state == "queued"
-        assert [event.kind for event in stolen.events()][0] == "submitted", "everybody may read it"
+        assert next(event.kind for event in stolen.events()) == "submitted", "everybody may read it"
 
 
 def test_an_operator_may_do_what_the_owner_may(federated: Deployment) -> None:
@@ -97,3 +98,14 @@ def test_with_reading_own_nobody_sees_the_experiments_of_others(tmp_path: Path) 
                 with pytest.raises(Refused, match="hers is alice's"):
                     reads()
             assert set(Experiment(olga, "hers").tensors("last")) == set(hers.tensors("last")) == {"weight"}
+
+
+def test_what_a_director_writes_is_its_owners_only(federated: Deployment) -> None:
+    with user(federated, "alice") as alice:
+        submitted(alice, "written")
+    state = federated.folder / "state"
+    open_to_others = [
+        path.name for path in [state, *state.rglob("*")] if stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
+    assert open_to_others == []
+    assert {"journal.sqlite", "blobs", "uploads"} <= {path.name for path in state.iterdir()}
