@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from cryptography import x509
+
 from director.rows import ExperimentRow, MemberRow
 from federation.protocol import federation_pb2 as pb
 
@@ -33,3 +35,8 @@ def described(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] =
             pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
         ],
     )
+
+
+def end_of(certificate: x509.Certificate | None) -> float:
+    """Say when a certificate ends, as Unix time; 0 if there is none."""
+    return 0.0 if certificate is None else certificate.not_valid_after_utc.timestamp()

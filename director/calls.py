@@ -22,11 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
+from cryptography import x509
 
 from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
 from federation.engine.client import StaleRound
-from federation.errors import Unreachable
-from federation.identity import require_role
+from federation.errors import Refused, Unreachable
+from federation.identity import certificate_of, require_role
 from federation.rpc import ANSWER_KEY, EXPERIMENT_KEY, status_of
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class Caller:
     name: str
     role: str
     experiment: str
+    certificate: x509.Certificate | None = None
 
 
 def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], Any]:
@@ -51,7 +53,7 @@ def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], A
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             try:
-                caller = _caller(context, roles)
+                caller = _caller(self, context, roles, lasts=False)
                 if writes:
                     self.disk.require_room()
                 return await in_pool(self.pool, handler, self, request, caller)
@@ -70,7 +72,7 @@ def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             try:
-                return await handler(self, request, _caller(context, roles))
+                return await handler(self, request, _caller(self, context, roles))
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
 
@@ -86,7 +88,7 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async for answer in handler(self, request, _caller(context, roles)):
+                async for answer in handler(self, request, _caller(self, context, roles)):
                     yield answer
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
@@ -103,7 +105,7 @@ def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(handler)
         def wrapped(self: Any, requests: Iterator[Any], context: Any) -> Any:
             try:
-                caller = _caller(context, roles)
+                caller = _caller(self, context, roles)
                 self.disk.require_room()
                 return handler(self, requests, caller)
             except Exception as error:
@@ -121,7 +123,7 @@ def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
         @functools.wraps(handler)
         def wrapped(self: Any, request: Any, context: Any) -> Iterator[Any]:
             try:
-                yield from handler(self, request, _caller(context, roles))
+                yield from handler(self, request, _caller(self, context, roles))
             except Exception as error:
                 _abort_in_thread(context, self.disk, handler.__name__, error)
 
@@ -135,10 +137,15 @@ async def in_pool(pool: ThreadPoolExecutor, function: Callable[..., Any], *argum
     return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *arguments))
 
 
-def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
-    identity = require_role(context, *roles)
+def _caller(service: Any, context: Any, roles: tuple[str, ...], lasts: bool = True) -> Caller:
+    identity, certificate = require_role(context, *roles), certificate_of(context)
+    if lasts:
+        # Before it is asked whether it is revoked: who becomes so meanwhile is ended.
+        service.open_calls.add(context, certificate)
+    if reason := service.revocations.reason(certificate):
+        raise Refused(f"{identity}: its certificate {reason}")
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
-    return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")))
+    return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")), certificate)
 
 
 async def _abort(context: Any, disk: Disk, what: str, error: Exception) -> None:
@@ -149,6 +156,8 @@ async def _abort(context: Any, disk: Disk, what: str, error: Exception) -> None:
 
 
 def _abort_in_thread(context: Any, disk: Disk, what: str, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
     status, details, mark = _told(disk, what, error)
     context.abort(status, details, mark)
 

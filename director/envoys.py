@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from cryptography import x509
+
 from director.needs import fingerprint
 from federation.protocol import federation_pb2 as pb
 
@@ -23,7 +25,7 @@ class Orders(Protocol):
 class OnlineEnvoy:
     """An envoy with an open connection; ``orders`` are sent to it, None ends the connection.
 
-    ``ordered`` are the experiments that it has been told over this connection to work on.
+    ``ordered`` are the experiments that it has been told over this connection to work on, ``certificate`` is what it has shown.
     """
 
     name: str
@@ -31,6 +33,7 @@ class OnlineEnvoy:
     since: float
     orders: Orders
     ordered: set[str] = field(default_factory=set)
+    certificate: x509.Certificate | None = None
 
     @property
     def slots(self) -> int:
@@ -46,9 +49,15 @@ class OnlineEnvoy:
 class Envoys(dict[str, OnlineEnvoy]):
     """The envoys that are online, by name; whoever owns it guards it with a lock."""
 
-    def connect(self, name: str, announcement: pb.Announcement, orders: Orders) -> OnlineEnvoy:
+    def connect(
+        self,
+        name: str,
+        announcement: pb.Announcement,
+        orders: Orders,
+        certificate: x509.Certificate | None = None,
+    ) -> OnlineEnvoy:
         """Take note of an envoy that is there; a new connection of the same name ends the old one."""
-        envoy = OnlineEnvoy(name, announcement, time.time(), orders)
+        envoy = OnlineEnvoy(name, announcement, time.time(), orders, certificate=certificate)
         envoy.orders.put(pb.Order(connected=pb.Empty()))
         if name in self:
             self[name].orders.put(None)

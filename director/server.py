@@ -66,7 +66,12 @@ class Director:
         self._journal, self._blobs, self._uploads = open_state(config.state)
         most = int(config.max_model_gib * (1 << 30))
         self._experiments = Experiments(
-            self._journal, self._blobs, self._uploads, most, retention_days=config.retention_days
+            self._journal,
+            self._blobs,
+            self._uploads,
+            most,
+            retention_days=config.retention_days,
+            credentials=self._credentials,
         )
         self._rights = Rights(self._journal, config.reading)
         self._disk = Disk(config.state, self._experiments.attention.set)

@@ -13,16 +13,18 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
-from director.answers import described, listing
+from director.answers import described, end_of, listing
 from director.bell import Mailbox
 from director.blobs import BlobStore
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting, waiting_stream
 from director.disk import Disk
 from director.experiments import Experiments
+from director.open_calls import OpenCalls
 from director.opening import FAULTS
 from director.protocol_versions import incompatibility
-from director.rights import USERS, Rights
+from director.rights import OPERATOR, USERS, Rights
 from director.rows import ExperimentRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
@@ -70,6 +72,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         self.disk = disk
         self.pool = pool
         self._rights = rights
+        self.revocations = experiments.revocations
+        self.open_calls = OpenCalls()
         self._closing = False
 
     def close(self) -> None:
@@ -87,7 +91,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
             raise Refused(reason)
         orders = Mailbox()
-        envoy = await in_pool(self.pool, self._experiments.connect, caller.name, request, orders)
+        envoy = await in_pool(
+            self.pool, self._experiments.connect, caller.name, request, orders, caller.certificate
+        )
         try:
             while (order := await orders.get()) is not None:
                 yield order
@@ -216,6 +222,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                     name=e.name,
                     announcement=e.announcement,
                     since=e.since,
+                    certificate_ends=end_of(e.certificate),
                     experiments=self._rights.readable(caller, work),
                 )
                 for e, work in self._experiments.online()
@@ -283,6 +290,20 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         """Remove an experiment that has ended."""
         self._rights.require_owner(caller)
         return self._answer(self._experiments.remove(caller.experiment, caller.name))
+
+    # Operators.
+
+    @brief(OPERATOR, writes=True)
+    def Revoke(self, request: pb.Revocation, caller: Caller) -> pb.Revocations:  # noqa: N802
+        """Make certificates worth nothing, and whoever has them gone."""
+        end_calls = partial(self.open_calls.end, self.revocations.reason)
+        self._experiments.revoke(request, caller.name, end_calls)
+        return pb.Revocations(revocations=self.revocations)
+
+    @brief(*USERS)
+    def ListRevocations(self, request: pb.Empty, caller: Caller) -> pb.Revocations:  # noqa: N802
+        """List what is revoked, oldest first."""
+        return pb.Revocations(revocations=self.revocations)
 
     def _answer(self, row: ExperimentRow) -> pb.Experiment:
         return described(row, self._experiments.plan(row.name), self._experiments.members(row.name))

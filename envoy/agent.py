@@ -17,6 +17,7 @@ from envoy.connection import Connection
 from envoy.failures import Failures
 from envoy.kept import Kept
 from envoy.policy import permitted_experiments, refusal
+from envoy.revoked import Revoked
 from envoy.room import has_room
 from envoy.run import Run
 from envoy.worker import WorkOrder
@@ -57,6 +58,7 @@ class Agent:
         self._stop = threading.Event()
         self._announcement = pb.Announcement()
         self._state = config.state.expanduser() / config.name
+        self.revoked = Revoked(self._state, None if insecure else config.certificates)
         self._kept = Kept(self._state / "experiments")
         self._failures = Failures(self._link, self._stop)
         self._workers = Workers([device.name for device in devices], self._work, self._failures.add)
@@ -127,6 +129,8 @@ class Agent:
                 case "stop":
                     self._workers.stop(order.stop)
                     self._failures.drop(order.stop)
+                case "revoked":
+                    self.revoked.keep(order.revoked)
                 case "forget":
                     self._workers.stop(order.forget, partial(self._kept.forget, order.forget))
                     self._failures.drop(order.forget)

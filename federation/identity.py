@@ -167,6 +167,12 @@ def identity_of(context: grpc.ServicerContext) -> Identity:
     return identity
 
 
+def certificate_of(context: grpc.ServicerContext) -> x509.Certificate | None:
+    """Return the certificate of the connection; None without one, on the loopback address."""
+    pem = context.auth_context().get("x509_pem_cert")
+    return _certified(bytes(pem[0]))[1] if pem else None
+
+
 def require_role(context: grpc.ServicerContext, *roles: str, names: Container[str] | None = None) -> Identity:
     """Tell who calls, if it may.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from federation.code import code_hash, project_version
 from federation.download import TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError
-from federation.identity import Identity
+from federation.identity import Credentials, Identity
 from federation.link import Link
 from federation.names import is_experiment_name
 from federation.plan import CheckedPlan, load_plan, plan_from_json
@@ -67,6 +67,7 @@ class Federation:
     ) -> None:
         self.address = director
         self.checkpoints = dict(checkpoints or {})
+        self.credentials = None if insecure else Credentials(Path(certificates), name)
         self.link = Link(director, Identity(name, role), None if insecure else Path(certificates))
 
     def __enter__(self) -> Federation:

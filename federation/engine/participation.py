@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from federation.engine.members import ABSENT, ACTIVE, Members, draw, wanted
+from federation.engine.members import ABSENT, ACTIVE, EXCLUDED, Members, draw, wanted
 from federation.engine.results import OpenedRound, Progress, Record, Standing
 from federation.errors import InputError
 from federation.settings import FederationSettings
@@ -121,6 +121,21 @@ class Participation:
             # Nobody says any more whether it is there, until it is taken back.
             self.members.there.discard(name)
             self.members.held.discard(name)
+        return True
+
+    def expel(self, name: str, round_number: int, reason: str) -> bool:
+        """Let an envoy take no part any more, and nothing of it count in the open round, though it has finished it."""
+        runs = self.runs(name)
+        if not runs and not self.members.takes_part(name):
+            return False
+        self._record.standing(Standing(name, EXCLUDED, "envoy_excluded", round_number, reason, drops=runs))
+        self.members[name].standing, self.members[name].reason = EXCLUDED, reason
+        self.members.there.discard(name)
+        self.members.held.discard(name)
+        if runs:
+            self.out.add(name)
+        if name in self.done:
+            self.done.remove(name)
         return True
 
     def take_back(self, name: str, round_number: int) -> bool:
