@@ -33,8 +33,8 @@ def user(deployment: Deployment, name: str, role: str = "workspace") -> Federati
     return Federation(deployment.address, deployment.certificates, name)
 
 
-def submitted(federation: Federation, name: str, envoys: int = 9, rounds: int = 1) -> Experiment:
-    """Hand in a plan that only trains, and waits for so many envoys."""
+def submission(name: str, envoys: int = 9, rounds: int = 1) -> pb.Submission:
+    """What is said of a plan that only trains, and waits for so many envoys."""
     plan = {
         "aggregator": {"settings": {"rounds_to_train": rounds}},
         "tasks": {"train": {"function": "train_task"}},
@@ -42,7 +42,7 @@ def submitted(federation: Federation, name: str, envoys: int = 9, rounds: int = 
         "federation": {"settings": {"envoys": envoys, "dataset": "none", "classes": ["a", "b"]}},
     }
     sha256, size = measure(MODEL)
-    submission = pb.Submission(
+    return pb.Submission(
         name=name,
         id=uuid.uuid4().hex,
         plan=json.dumps(plan),
@@ -51,7 +51,12 @@ def submitted(federation: Federation, name: str, envoys: int = 9, rounds: int = 
         code_hash=code_hash(EXPERIMENT),
         blob=pb.Blob(sha256=sha256, size=size),
     )
-    messages = [pb.SubmitChunk(submission=submission), *(pb.SubmitChunk(data=c) for c in chunks(MODEL))]
+
+
+def submitted(federation: Federation, name: str, envoys: int = 9, rounds: int = 1) -> Experiment:
+    """Hand in such a plan."""
+    said = submission(name, envoys, rounds)
+    messages = [pb.SubmitChunk(submission=said), *(pb.SubmitChunk(data=c) for c in chunks(MODEL))]
     made = federation.call(lambda stub: stub.Submit(iter(messages), timeout=DEADLINE))
     return Experiment(federation, made.name)
 

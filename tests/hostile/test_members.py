@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import stat
+import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import click
 import pytest
 
-from federation.errors import Refused
-from tests.deployment import Deployment
-from tests.hostile.members import submitted, user
-from workspace.client import Experiment
+from federation.certificate_requests import renew
+from federation.certificates import load_certificate, make_member
+from federation.errors import FederationError, InputError, Refused
+from federation.identity import Credentials
+from federation.protocol import federation_pb2 as pb
+from federation.revocation import serial_of, signed_revocation
+from tests.deployment import DEADLINE, Deployment
+from tests.hostile.commands import run
+from tests.hostile.members import Site, submission, submitted, user
+from workspace.certificate_ends import warnings
+from workspace.client import Experiment, Federation
+from workspace.revocations import revocations, revoke
+
+# Within so many seconds what a revoked member has open ends.
+ENDS = 10.0
+
+
+def wait_until(there: Callable[[], object]) -> None:
+    """Wait for what nobody tells of."""
+    end = time.monotonic() + DEADLINE
+    while not there():
+        assert time.monotonic() < end
+        threading.Event().wait(0.02)
+
+
+def wait_for_the_next_second() -> None:
+    """Certificates know no parts of seconds: one that is made within that of a revocation counts as made before."""
+    now = int(time.time())
+    threading.Event().wait(now + 1 - time.time())
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +95,8 @@ def test_an_operator_uses_the_commands_of_a_workspace_with_its_certificate(feder
 
 
 def test_a_renewed_certificate_keeps_what_its_name_has_submitted(
-    federated: Deployment, tmp_path: Path
+    federated: Deployment,
 ) -> None:
-    from federation.certificates import make_member
-
     with user(federated, "anna") as anna:
         hers = submitted(anna, "renewed")
     make_member(federated.certificates, "anna", "workspace", force=True)
@@ -109,3 +138,177 @@ def test_what_a_director_writes_is_its_owners_only(federated: Deployment) -> Non
     ]
     assert open_to_others == []
     assert {"journal.sqlite", "blobs", "uploads"} <= {path.name for path in state.iterdir()}
+
+
+class Silent:
+    """An upload that has begun and says no more."""
+
+    def __init__(self, federation: Federation) -> None:
+        self._open = threading.Event()
+        self._answer: Future[object] = Future()
+        self._federation = federation
+        threading.Thread(target=self._upload, daemon=True).start()
+
+    def _messages(self) -> Iterator[pb.SubmitChunk]:
+        yield pb.SubmitChunk(submission=submission("silent"))
+        yield pb.SubmitChunk(data=b"some")
+        self._open.wait(DEADLINE)
+
+    def _upload(self) -> None:
+        try:
+            answer = self._federation.link.call(
+                lambda stub: stub.Submit(self._messages(), timeout=DEADLINE), patience=0
+            )
+        except FederationError as error:
+            answer = error
+        self._answer.set_result(answer)
+
+    def answer(self) -> object:
+        """Return what becomes of it, as soon as it is known."""
+        try:
+            return self._answer.result(ENDS)
+        finally:
+            self._open.set()
+
+
+def test_a_revoked_envoy_is_gone_at_once_and_nothing_of_it_counts(federated: Deployment) -> None:
+    with (
+        user(federated, "alice") as alice,
+        user(federated, "olga", "operator") as olga,
+        Site(federated, "north") as north,
+        Site(federated, "south") as south,
+        Site(federated, "west") as west,
+        ThreadPoolExecutor() as threads,
+    ):
+        hers = submitted(alice, "poisoned", envoys=2)
+        for site in (north, south, west):
+            assert site.wait_for("start").start.experiment == hers.name
+        assert north.train(hers.name, 1000.0)
+        waiting = threads.submit(north.tasks, hers.name)
+        revoke(olga, "north", reason="stolen")
+        assert "was revoked by olga" in str(north.wait_for_the_end())
+        with pytest.raises(Refused, match=r"was revoked by olga on .*: stolen"):
+            waiting.result(ENDS)
+        with pytest.raises(Refused, match="was revoked by olga"):
+            north.tasks(hers.name)
+        with pytest.raises(Refused, match="was revoked by olga"):
+            north.train(hers.name, 1000.0)
+
+        assert south.train(hers.name, 3.0)
+        assert west.train(hers.name, 5.0)
+        assert hers.watch(show=False).state == "finished"
+        assert float(hers.tensors("last")["weight"].max()) == 5.0
+        (excluded,) = [event for event in hers.events() if event.kind == "envoy_excluded"]
+        assert excluded.body["reason"].endswith("stolen")
+        # The others have it with their connection, and go on with the certificates that they have.
+        assert south.wait_for("revoked").revoked.name == "north"
+        assert {envoy.name for envoy in alice.envoys()} == {"south", "west"}
+    federated.director.wait_for("north: a certificate was revoked by olga")
+    # Of the same name, and made later, that is: in another second.
+    wait_for_the_next_second()
+    make_member(federated.certificates, "north", "envoy", force=True)
+    with Site(federated, "north") as north:
+        assert north.wait_for("revoked").revoked.reason == "stolen", "who comes later has it, too"
+
+
+def test_what_a_revoked_workspace_has_open_ends_and_its_experiments_stop(federated: Deployment) -> None:
+    with (
+        user(federated, "trudy") as trudy,
+        user(federated, "olga", "operator") as olga,
+        ThreadPoolExecutor() as threads,
+    ):
+        experiment = submitted(trudy, "trudys")
+        seen = threading.Event()
+
+        def watch() -> None:
+            for _ in experiment.events(follow=True):
+                seen.set()
+
+        watching = threads.submit(watch)
+        silent = Silent(trudy)
+        wait_until(lambda: list((federated.folder / "state" / "blobs").glob("*.part")))
+        assert seen.wait(DEADLINE)
+        revoke(olga, "trudy")
+        with pytest.raises(Refused, match="was revoked by olga"):
+            watching.result(ENDS)
+        assert "was revoked by olga" in str(silent.answer())
+        with pytest.raises(Refused, match="was revoked by olga"):
+            trudy.experiments()
+        stopped = Experiment(olga, experiment.name)
+        assert stopped.info().state == "stopped"
+        assert "trudy: its certificate was revoked by olga" in stopped.info().reason
+        assert stopped.resume().state == "queued"
+
+
+def test_one_certificate_is_revoked_by_its_serial_and_the_renewed_one_is_not(
+    federated: Deployment, tmp_path: Path
+) -> None:
+    user(federated, "erin").close()
+    shutil.copytree(federated.certificates, tmp_path / "old")
+    renew(federated.certificates, "erin")
+    serial = serial_of(load_certificate(tmp_path / "old" / "erin.crt", ""))
+    with user(federated, "olga", "operator") as olga:
+        shown = ":".join([serial.upper()[:2], serial.upper()[2:]])
+        listed = revoke(olga, "erin", shown)
+        assert serial in [entry.serial for entry in listed]
+    with (
+        Federation(federated.address, tmp_path / "old", "erin") as old,
+        pytest.raises(Refused, match="was revoked"),
+    ):
+        old.experiments()
+    with user(federated, "erin") as erin:
+        erin.experiments()
+
+
+def test_nobody_but_an_operator_revokes(federated: Deployment) -> None:
+    with user(federated, "mallory") as mallory, Site(federated, "east") as east:
+        with pytest.raises(Refused, match="this is for the role operator"):
+            revoke(mallory, "east")
+        entry = signed_revocation(Credentials(federated.certificates, "mallory"), "east")
+        with pytest.raises(Refused, match="this is for the role operator"):
+            east.link.call(lambda stub: stub.Revoke(entry, timeout=DEADLINE), patience=0)
+        assert "east" in [envoy.name for envoy in mallory.envoys()]
+        assert "east" not in [entry.name for entry in revocations(mallory)]
+
+
+def test_what_is_revoked_stays_so_when_the_director_starts_again(federated: Deployment) -> None:
+    with user(federated, "olga", "operator") as olga, user(federated, "gone") as gone:
+        revoke(olga, "gone", reason="left")
+        federated.director.end()
+        federated.start_director(listen=federated.address.replace("localhost", "127.0.0.1"))
+        with pytest.raises(Refused, match=r"was revoked by olga on .*: left"):
+            gone.experiments()
+        assert "gone" in [entry.name for entry in revocations(olga)]
+
+
+def test_the_command_revokes_and_lists(federated: Deployment) -> None:
+    from workspace.commands.revoke import revoke as command
+
+    with user(federated, "olga", "operator"), user(federated, "heidi") as heidi:
+        director = ("--director", federated.address, "--certificates", str(federated.certificates))
+        said = run(command, "heidi", "--reason", "left", "--name", "olga", *director)
+        assert "heidi: every certificate until then" in said
+        assert "by olga: left" in said
+        listed = json.loads(run(command, "--list", "--json", "--name", "olga", *director))
+        assert "heidi" in [entry["name"] for entry in listed]
+        with pytest.raises(Refused, match="was revoked by olga"):
+            run(command, "--list", "--name", "heidi", *director)
+        with pytest.raises(Refused):
+            heidi.envoys()
+        for wrong in ([], ["--list", "heidi"]):
+            with pytest.raises(click.UsageError):
+                run(command, *wrong, "--name", "olga", *director)
+        with pytest.raises(InputError, match="is no serial number"):
+            run(command, "heidi", "--serial", "xyz", "--name", "olga", *director)
+
+
+def test_who_lists_envoys_is_warned_thirty_days_before_a_certificate_ends(federated: Deployment) -> None:
+    make_member(federated.certificates, "ending", "envoy", days=20)
+    make_member(federated.certificates, "lasting", "envoy", days=40)
+    with user(federated, "alice") as alice, Site(federated, "ending"), Site(federated, "lasting"):
+        ends = {envoy.name: envoy.certificate_ends for envoy in alice.envoys()}
+        certificate = load_certificate(federated.certificates / "ending.crt", "")
+        assert ends["ending"] == certificate.not_valid_after_utc.timestamp()
+        (warning,) = warnings([e for e in alice.envoys() if e.name in ("ending", "lasting")])
+        assert "the certificate of ending ends on" in warning
+        assert "fed certify renew ending" in warning
