@@ -53,7 +53,7 @@ def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], A
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             try:
-                caller = _caller(self, context, roles, lasts=False)
+                caller = _caller(self, context, roles)
                 if writes:
                     self.disk.require_room()
                 return await in_pool(self.pool, handler, self, request, caller)
@@ -72,7 +72,8 @@ def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             try:
-                return await handler(self, request, _caller(self, context, roles))
+                with self.open_calls.during(context):
+                    return await handler(self, request, _caller(self, context, roles))
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
 
@@ -88,8 +89,9 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async for answer in handler(self, request, _caller(self, context, roles)):
-                    yield answer
+                with self.open_calls.during(context):
+                    async for answer in handler(self, request, _caller(self, context, roles)):
+                        yield answer
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
 
@@ -105,9 +107,10 @@ def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(handler)
         def wrapped(self: Any, requests: Iterator[Any], context: Any) -> Any:
             try:
-                caller = _caller(self, context, roles)
-                self.disk.require_room()
-                return handler(self, requests, caller)
+                with self.open_calls.during(context):
+                    caller = _caller(self, context, roles)
+                    self.disk.require_room()
+                    return handler(self, requests, caller)
             except Exception as error:
                 _abort_in_thread(context, self.disk, handler.__name__, error)
 
@@ -123,7 +126,8 @@ def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
         @functools.wraps(handler)
         def wrapped(self: Any, request: Any, context: Any) -> Iterator[Any]:
             try:
-                yield from handler(self, request, _caller(self, context, roles))
+                with self.open_calls.during(context):
+                    yield from handler(self, request, _caller(self, context, roles))
             except Exception as error:
                 _abort_in_thread(context, self.disk, handler.__name__, error)
 
@@ -137,11 +141,9 @@ async def in_pool(pool: ThreadPoolExecutor, function: Callable[..., Any], *argum
     return await asyncio.get_running_loop().run_in_executor(pool, functools.partial(function, *arguments))
 
 
-def _caller(service: Any, context: Any, roles: tuple[str, ...], lasts: bool = True) -> Caller:
+def _caller(service: Any, context: Any, roles: tuple[str, ...]) -> Caller:
     identity, certificate = require_role(context, *roles), certificate_of(context)
-    if lasts:
-        # Before it is asked whether it is revoked: who becomes so meanwhile is ended.
-        service.open_calls.add(context, certificate)
+    # Asked within `OpenCalls.during`: who becomes revoked after it is ended.
     if reason := service.revocations.reason(certificate):
         raise Refused(f"{identity}: its certificate {reason}")
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}

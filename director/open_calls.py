@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import grpc
 from cryptography import x509
 
 from federation.errors import Refused
+from federation.identity import certificate_of
 from federation.rpc import ANSWER_KEY
 
 END_SECONDS = 5.0
@@ -35,9 +36,11 @@ class OpenCalls:
         self._calls: set[_Call] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, context: Any, certificate: x509.Certificate | None) -> None:
-        """Take note of a call, from within it, until it ends."""
-        if certificate is None:
+    @contextmanager
+    def during(self, context: Any) -> Iterator[None]:
+        """Know of a call while the context lasts, which is within it."""
+        if (certificate := certificate_of(context)) is None:
+            yield
             return
         try:
             task = asyncio.current_task()
@@ -47,10 +50,11 @@ class OpenCalls:
         call = _Call(context, certificate, task)
         with self._lock:
             self._calls.add(call)
-        if task is not None:
-            context.add_done_callback(lambda _: self._forget(call))
-        else:
-            context.add_callback(lambda: self._forget(call))
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls.discard(call)
 
     def end(self, reason: Callable[[x509.Certificate], str]) -> int:
         """End the calls with a certificate of which there is a reason to, and tell it those who made them; return how many."""
@@ -67,10 +71,6 @@ class OpenCalls:
             with suppress(Exception):  # it has ended by itself
                 future.result(END_SECONDS)
         return len(ending)
-
-    def _forget(self, call: _Call) -> None:
-        with self._lock:
-            self._calls.discard(call)
 
 
 _MARK = ((ANSWER_KEY, Refused.__name__),)

@@ -21,5 +21,5 @@ def warnings(envoys: Iterable[EnvoyInfo]) -> Iterator[str]:
             end = dt.datetime.fromtimestamp(envoy.certificate_ends, dt.UTC)
             yield (
                 f"the certificate of {envoy.name} ends on {end:%Y-%m-%d}, in {max(0, int(days))} days; where the authority is: "
-                f"fed certify renew {envoy.name}"
+                f"fed certify renew {envoy.name} (a new one is used when the envoy connects anew)"
             )
