@@ -124,16 +124,24 @@ class Revoking:
             for row in stopped:
                 if row.name in live:
                     live[row.name].stop()
-        with self._lock:
-            for row in stopped:
-                if row.name not in live:
-                    self._ended(row.name)
+        for row in stopped:
+            if row.name not in live:
+                self._stop(row.name)
         try:
             discard_unreferenced(self._journal, self._blobs, blobs)
             for row in stopped:
                 self._uploads.drop(row.name)
         except OSError as error:
             logger.warning("what %s has sent could not be removed: %s", entry.name, error)
+
+    def _stop(self, name: str) -> None:
+        """Tell the end of an experiment that did not run, unless it has just been started."""
+        with self._lock:
+            started = self._lives.get(name)
+            if started is None:
+                self._ended(name)
+        if started is not None:
+            started.aggregator.stop()
 
     def _running(self) -> dict[str, Aggregator]:
         """Return what runs, by name: the order in which locks are taken."""
