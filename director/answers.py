@@ -1,20 +1,21 @@
-"""What a director has on record, as messages of the protocol."""
+"""What the director says of experiments to whoever asks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from director.experiments import Experiments
+from cryptography import x509
+
 from director.rows import ExperimentRow, MemberRow
 from federation.protocol import federation_pb2 as pb
 
 
-def listing(experiments: Experiments, paused: str = "") -> pb.Experiments:
-    """Say how all experiments stand, and why nothing is taken in for now."""
-    return pb.Experiments(experiments=[message_of(row) for row in experiments.experiments()], paused=paused)
+def listing(rows: Iterable[ExperimentRow], paused: str = "") -> pb.Experiments:
+    """Say how experiments stand, and why nothing is taken in for now."""
+    return pb.Experiments(experiments=[described(row) for row in rows], paused=paused)
 
 
-def message_of(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:
+def described(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = ()) -> pb.Experiment:
     """Say how an experiment stands; a listing leaves the plans out, which no workspace reads there."""
     return pb.Experiment(
         name=row.name,
@@ -34,3 +35,8 @@ def message_of(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] 
             pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
         ],
     )
+
+
+def end_of(certificate: x509.Certificate | None) -> float:
+    """Say when a certificate ends, as Unix time; 0 if there is none."""
+    return 0.0 if certificate is None else certificate.not_valid_after_utc.timestamp()

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from director.attendance import Attendance
@@ -72,6 +73,10 @@ class Attending:
         with self._attending:
             self._attendance.begin()
             return min([self._attend_to(name) for name in self._lives], default=math.inf)
+
+    def standing_still(self) -> AbstractContextManager[object]:
+        """Attend to nothing while the context lasts."""
+        return self._attending
 
     def forget(self, name: str) -> None:
         """Forget an experiment that has ended."""

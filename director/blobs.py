@@ -23,6 +23,7 @@ from director.disk import fsync, sync_folder
 from director.removal import Removal
 from federation.errors import InputError, Refused, Unreachable
 from federation.paths import inside, remove
+from federation.permissions import make_private
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -44,7 +45,7 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         for leftover in folder.glob("*.part"):
             remove(folder, leftover.name)
         self._lock = threading.Lock()
@@ -191,7 +192,7 @@ class BlobStore:
         for name in wanted:
             (aside / name).rename(self.path(name))
         if unnamed:
-            aside.mkdir(exist_ok=True)
+            make_private(aside)
         for name in unnamed:
             # Its week begins now; a crash between the two leaves it where it was, for the next start.
             os.utime(self.path(name))

@@ -24,17 +24,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import grpc
+from cryptography import x509
 
 from director.audit import AuditLog, Entry
 from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
 from director.envoys import NameInUse
 from director.lines import cause
+from director.open_calls import OpenCalls
 from director.quotas import Quotas
+from director.revocations import Revocations
 from director.transfers import Incoming, pulled
 from federation.addresses import address_of_peer
 from federation.engine.client import StaleRound
 from federation.errors import InputError, Refused, Unreachable
-from federation.identity import identity_of, require_role
+from federation.identity import certificate_of, identity_of, require_role
 from federation.rpc import EXPERIMENT_KEY, Busy, mark_of, status_of
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ class Caller:
     role: str
     experiment: str
     address: str
+    certificate: x509.Certificate | None = None
 
     def entry(self, what: str, outcome: str = "done") -> Entry:
         """Return what the audit log has of a call."""
@@ -63,6 +67,8 @@ class Serving(Protocol):
     disk: Disk
     quotas: Quotas
     audit: AuditLog
+    open_calls: OpenCalls
+    revocations: Revocations
     pool: ThreadPoolExecutor
     transfers: ThreadPoolExecutor
 
@@ -194,12 +200,16 @@ async def _answering(
     cause.set(caller.address.rpartition(":")[0])
     ended: Callable[[], None] = lambda: None  # noqa: E731
     try:
-        identity = identity_of(context)
-        caller = replace(caller, name=identity.name, role=identity.role)
+        identity, certificate = identity_of(context), certificate_of(context)
+        caller = replace(caller, name=identity.name, role=identity.role, certificate=certificate)
         cause.set(caller.name)
         ended = self.quotas.call(caller.name, changes)
-        require_role(context, *roles)
-        yield caller
+        with self.open_calls.during(context):
+            # Asked within `OpenCalls.during`: who becomes revoked after it is ended.
+            if reason := self.revocations.reason(certificate):
+                raise Refused(f"{identity}: its certificate {reason}")
+            require_role(context, *roles)
+            yield caller
     except grpc.aio.AbortError:
         raise
     except Exception as error:

@@ -48,8 +48,10 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     from director.server import Director
     from federation import logs, schema
     from federation.core_log import refusals_in_words
+    from federation.permissions import keep_private
 
     config = schema.load(path, DirectorConfig, overrides)
+    keep_private()
     logs.configure(config.log_level, file=config.state / "director.log")
     director = Director(config, insecure)
     with refusals_in_words(director.audit.handshake_failed):
@@ -97,7 +99,9 @@ def repair(path: str, overrides: tuple[str, ...], yes: bool, as_json: bool) -> N
 
     from director.upkeep import repair as repairing
     from federation.errors import InputError
+    from federation.permissions import keep_private
 
+    keep_private()
     plan = repairing.repair(_state(path, overrides), yes)
     mends = [mend.says for mend in plan.mends]
     if as_json:
@@ -124,7 +128,9 @@ def backup(path: str, overrides: tuple[str, ...], folder: Path) -> None:
     """Copy the director's state into an empty FOLDER; the director may run. To restore it, make it the state folder."""
     from director.upkeep.backup import back_up
     from federation.errors import InputError
+    from federation.permissions import keep_private
 
+    keep_private()
     copied = back_up(_state(path, overrides), folder)
     click.echo(f"{folder}: the journal and {copied.blobs} blobs, {copied.size} bytes")
     if copied.lacking:

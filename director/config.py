@@ -32,6 +32,8 @@ class DirectorConfig:
         The largest initial model that is accepted, in GiB.
     retention_days
         After which the models of an experiment that has ended go; left out: never.
+    reading
+        Whether a workspace sees every experiment (``all``), or only those that it has submitted itself (``own``).
     threads
         Transfers of models and results at once; whoever only waits takes none.
     limits
@@ -44,6 +46,7 @@ class DirectorConfig:
     state: Path = Path("~/.local/state/fed/director")
     max_model_gib: Annotated[float, Field(gt=0, le=64)] = 8.0
     retention_days: Annotated[float, Field(gt=0)] | None = None
+    reading: Literal["all", "own"] = "all"
     threads: Annotated[int, Field(ge=4, le=10_000)] = 512
     limits: Limits = field(default_factory=Limits)
     log_level: Literal["debug", "info", "warning"] = "info"

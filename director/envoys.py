@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
+from cryptography import x509
+
 from director.needs import fingerprint
 from federation.errors import Unreachable
 from federation.protocol import federation_pb2 as pb
@@ -24,7 +26,7 @@ class Orders(Protocol):
 class OnlineEnvoy:
     """An envoy with an open connection; ``orders`` are sent to it, None ends the connection.
 
-    ``ordered`` are the experiments that it has been told over this connection to work on.
+    ``ordered`` are the experiments that it has been told over this connection to work on, ``certificate`` is what it has shown.
     """
 
     name: str
@@ -33,6 +35,7 @@ class OnlineEnvoy:
     orders: Orders
     address: str = ""
     ordered: set[str] = field(default_factory=set)
+    certificate: x509.Certificate | None = None
 
     @property
     def slots(self) -> int:
@@ -53,7 +56,12 @@ class Envoys(dict[str, OnlineEnvoy]):
     """The envoys that are online, by name; whoever owns it guards it with a lock."""
 
     def connect(
-        self, name: str, announcement: pb.Announcement, orders: Orders, address: str = ""
+        self,
+        name: str,
+        announcement: pb.Announcement,
+        orders: Orders,
+        address: str = "",
+        certificate: x509.Certificate | None = None,
     ) -> OnlineEnvoy:
         """Take note of an envoy that is there; a new connection of the same process ends the old one.
 
@@ -63,7 +71,7 @@ class Envoys(dict[str, OnlineEnvoy]):
             If another process is connected under the name. Envoys of earlier versions do not say of which process they are, and
             count as one.
         """
-        envoy = OnlineEnvoy(name, announcement, time.time(), orders, address)
+        envoy = OnlineEnvoy(name, announcement, time.time(), orders, address=address, certificate=certificate)
         if (other := self.get(name)) is not None:
             if other.announcement.process != announcement.process:
                 raise NameInUse(

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from cryptography import x509
+
 from director.attending import RETRY_SECONDS, Attending, set_later
 from director.bell import Bell
 from director.blobs import BlobStore
@@ -23,6 +25,8 @@ from director.lives import Lives
 from director.opening import FAULTS
 from director.record import discard_unreferenced
 from director.retention import Retention, check_has_models, check_is_there
+from director.revocations import Revocations
+from director.revoking import Revoking
 from director.rows import ExperimentRow, MemberRow
 from director.scheduling import cohort_of
 from director.signatures import Signatures
@@ -31,7 +35,7 @@ from director.submissions import Submissions
 from director.uploads import Uploads
 from director.watching import Happened, events_after
 from federation.engine.aggregator import Aggregator
-from federation.errors import ExperimentFailed, InputError
+from federation.errors import ExperimentFailed, InputError, Refused
 from federation.identity import Credentials
 from federation.protocol import federation_pb2 as pb
 
@@ -84,6 +88,18 @@ class Experiments:
         self._attending = Attending(
             journal, self._envoys, self._lives, self._lock, self._note_waiting, self._note_fault, clock
         )
+        self.revocations = Revocations(journal, credentials)
+        self._revoking = Revoking(
+            self.revocations,
+            journal,
+            blobs,
+            uploads,
+            self._envoys,
+            self._lives,
+            self._lock,
+            self._attending,
+            lambda name: self._tell_the_end(self._known(name)),
+        )
         self._retention = Retention(journal, blobs, uploads, retention_days, self._gone, clock)
         if aside := blobs.sort_out(journal.named_blobs()):
             logger.warning(
@@ -94,10 +110,21 @@ class Experiments:
 
     # Envoys.
 
-    def connect(self, name: str, said: pb.Announcement, orders: Orders, address: str = "") -> OnlineEnvoy:
-        """Take note of an envoy that is there; raises as `Envoys.connect` does."""
+    def connect(
+        self,
+        name: str,
+        said: pb.Announcement,
+        orders: Orders,
+        address: str = "",
+        certificate: x509.Certificate | None = None,
+    ) -> OnlineEnvoy:
+        """Take note of an envoy that is there; raises as `Envoys.connect` does, and `Refused` of a revoked certificate."""
         with self._lock:
-            envoy = self._envoys.connect(name, said, orders, address)
+            if reason := self.revocations.reason(certificate):
+                raise Refused(f"the envoy {name}: its certificate {reason}")
+            envoy = self._envoys.connect(name, said, orders, address, certificate)
+            for entry in self.revocations:
+                orders.put(pb.Order(revoked=entry))
             for experiment in said.kept:
                 if self._is_done_with(experiment):
                     orders.put(pb.Order(forget=experiment))
@@ -119,6 +146,12 @@ class Experiments:
             return [
                 (envoy, sorted(self._lives.work_of(name))) for name, envoy in sorted(self._envoys.items())
             ]
+
+    def revoke(self, entry: pb.Revocation, by: str, end_calls: Callable[[], object]) -> None:
+        """Revoke what a member asks for; raises as `Revocations.check` and `Revoking.revoke` do."""
+        self.revocations.check(entry, by)
+        self._revoking.revoke(entry, end_calls)
+        self.attention.set()
 
     def cannot_work(self, name: str, envoy: str, reason: str) -> None:
         """Take note that an envoy cannot work on an experiment for now, and tries again by itself: it counts as away."""

@@ -22,6 +22,7 @@ from director.rows import EventRow, ExperimentRow, MemberRow, OpenRow, ResultRow
 from director.sqlite_faults import connect
 from director.states import REMOVED, IllegalTransition, preceding
 from federation.errors import InputError
+from federation.permissions import make_private
 
 _COLUMNS = [f.name for f in fields(ExperimentRow) if f.name != "signed"]
 _MEMBER = [f.name for f in fields(MemberRow)]
@@ -44,7 +45,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_private(path.parent)
         self._lock = threading.RLock()
         self._depth = 0
         self._connection = connect(path)

@@ -98,19 +98,7 @@ class JournalRecord:
 
     def standing(self, change: Standing) -> None:
         """Write how an envoy stands now; of one that leaves before it has finished the open round nothing counts in it."""
-        body: dict[str, Any] = {"envoy": change.envoy, "round": change.round_number}
-        body |= {key: said for key in ("reason", "traceback") if (said := getattr(change, key))}
-        uploads: list[str] = []
-        with self._journal.transaction():
-            self._journal.change_members(
-                self._experiment, [change.envoy], standing=change.standing, reason=change.reason
-            )
-            opened = self._journal.opened(self._experiment)
-            if change.drops and opened is not None:
-                out = tuple(sorted({*opened.out, change.envoy}))
-                self._journal.open_round(self._experiment, replace(opened, out=out))
-                uploads = self._journal.clear_results(self._experiment, change.envoy)
-            self._journal.add_event(self._experiment, change.event, body)
+        uploads = write_standing(self._journal, self._experiment, change)
         self._done_with(uploads, change.envoy if change.drops else "")
 
     def end(self, state: str, reason: str) -> None:
@@ -195,6 +183,25 @@ class JournalRecord:
                 "experiment %s: what is done with could not be removed: %s", self._experiment, error
             )
         self._notify()
+
+
+def write_standing(journal: Journal, experiment: str, change: Standing) -> list[str]:
+    """Write how an envoy stands now, unless it is written already; return the uploads that are done with."""
+    body: dict[str, Any] = {"envoy": change.envoy, "round": change.round_number}
+    body |= {key: said for key in ("reason", "traceback") if (said := getattr(change, key))}
+    uploads: list[str] = []
+    with journal.transaction():
+        known = {member.name: (member.standing, member.reason) for member in journal.members(experiment)}
+        if known.get(change.envoy) == (change.standing, change.reason):
+            return []
+        journal.change_members(experiment, [change.envoy], standing=change.standing, reason=change.reason)
+        opened = journal.opened(experiment)
+        if change.drops and opened is not None:
+            out = tuple(sorted({*opened.out, change.envoy}))
+            journal.open_round(experiment, replace(opened, out=out))
+            uploads = journal.clear_results(experiment, change.envoy)
+        journal.add_event(experiment, change.event, body)
+    return uploads
 
 
 def write_end(journal: Journal, experiment: str, state: str, reason: str) -> list[str]:

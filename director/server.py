@@ -19,9 +19,11 @@ from director.experiments import Experiments
 from director.holdings import Holdings
 from director.lines import BoundedLines
 from director.quotas import Quotas
+from director.rights import Rights
 from director.service import DirectorService
 from director.state import lock, open_state
 from federation.identity import Credentials, listen
+from federation.permissions import make_private
 from federation.protocol import federation_pb2_grpc as rpc
 
 logger = logging.getLogger(__name__)
@@ -62,7 +64,7 @@ class Director:
     def __init__(self, config: DirectorConfig, insecure: bool = False) -> None:
         self._config = config
         self._credentials = None if insecure else Credentials(config.certificates, config.name)
-        config.state.mkdir(parents=True, exist_ok=True)
+        make_private(config.state)
         wait_for_room(config.state)
         self._lock_file = lock(config.state)
         self._journal, self._blobs, self._uploads = open_state(config.state)
@@ -75,6 +77,7 @@ class Director:
             retention_days=config.retention_days,
             credentials=self._credentials,
         )
+        self._rights = Rights(self._journal, config.reading)
         self._disk = Disk(config.state, self._experiments.attention.set)
         self._experiments.on_fault = self._disk.note
         self.audit = AuditLog(config.state, config.limits.log_lines, self._disk.note)
@@ -109,6 +112,7 @@ class Director:
             self._disk,
             pool,
             transfers,
+            self._rights,
             Quotas(limits, self._config.threads),
             Holdings(self._journal, self._blobs, self._uploads, limits),
             self.audit,

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from functools import partial
 
-from director.answers import listing, message_of
+from director.answers import described, end_of, listing
 from director.audit import AuditLog
 from director.bell import Mailbox
 from director.blobs import BlobStore
@@ -23,9 +24,11 @@ from director.calls import Caller, brief, in_pool, receiving, sending, waiting, 
 from director.disk import Disk
 from director.experiments import Experiments
 from director.holdings import Holdings
+from director.open_calls import OpenCalls
 from director.opening import FAULTS
 from director.protocol_versions import incompatibility
 from director.quotas import Quotas
+from director.rights import OPERATOR, USERS, Rights
 from director.rows import ExperimentRow
 from director.uploads import Announced, SendAgain, Uploads
 from federation.engine.aggregator import Aggregator
@@ -44,7 +47,6 @@ MAX_TEXT = 64 << 10
 HEADER_ROOM = 64 << 20
 LONGEST_WAIT = 60.0
 # Whose certificate lets them read who did what.
-AUDITORS = ("operator",)
 
 
 class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
@@ -58,6 +60,8 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         For what may block for a moment.
     transfers
         For uploads and downloads.
+    rights
+        Who may do what to whose experiment.
     quotas, holdings, audit
         What one member may use, what it holds, and what is written down of what it does.
     """
@@ -70,6 +74,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         disk: Disk,
         pool: ThreadPoolExecutor,
         transfers: ThreadPoolExecutor,
+        rights: Rights,
         quotas: Quotas,
         holdings: Holdings,
         audit: AuditLog,
@@ -80,9 +85,12 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         self.disk = disk
         self.pool = pool
         self.transfers = transfers
+        self._rights = rights
         self.quotas = quotas
         self._holdings = holdings
         self.audit = audit
+        self.revocations = experiments.revocations
+        self.open_calls = OpenCalls()
         self._closing = False
 
     def close(self) -> None:
@@ -106,7 +114,13 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
             raise Refused(reason)
         orders = Mailbox()
         envoy = await in_pool(
-            self.pool, self._experiments.connect, caller.name, request, orders, caller.address
+            self.pool,
+            self._experiments.connect,
+            caller.name,
+            request,
+            orders,
+            caller.address,
+            caller.certificate,
         )
         try:
             while (order := await orders.get()) is not None:
@@ -145,13 +159,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         told = rounds_to(counted)
         return pb.Tasks(tasks=tasks or [], round=round_number, quit=time_to_quit, counted=told)
 
-    @sending("envoy", "workspace")
+    @sending("envoy", *USERS)
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
         """Stream the open round's model to an envoy, or the best or last model to a workspace."""
         if caller.role == "envoy":
             self._member_of(caller)
             info, pieces = self._opened(caller.experiment, best=False, round_number=request.round)
         elif request.kept in ("best", "last"):
+            self._rights.require_reading(caller)
             info, pieces = self._opened(caller.experiment, best=request.kept == "best")
             self.audit.noted(caller.entry("model"))
         else:
@@ -227,22 +242,29 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
 
     # Workspaces.
 
-    @brief("workspace")
+    @brief(*USERS)
     def ListEnvoys(self, request: pb.Empty, caller: Caller) -> pb.Envoys:  # noqa: N802
         """List the envoys that are online."""
         return pb.Envoys(
             envoys=[
-                pb.Envoy(name=e.name, announcement=e.announcement, since=e.since, experiments=work)
+                pb.Envoy(
+                    name=e.name,
+                    announcement=e.announcement,
+                    since=e.since,
+                    certificate_ends=end_of(e.certificate),
+                    experiments=self._rights.readable(caller, work),
+                )
                 for e, work in self._experiments.online()
             ]
         )
 
-    @brief("workspace")
+    @brief(*USERS)
     def ListExperiments(self, request: pb.Empty, caller: Caller) -> pb.Experiments:  # noqa: N802
-        """List all experiments."""
-        return listing(self._experiments, self.disk.paused)
+        """List the experiments that the caller may read."""
+        rows = [row for row in self._experiments.experiments() if self._rights.may_read(caller, row)]
+        return listing(rows, self.disk.paused)
 
-    @receiving("workspace", does="submit")
+    @receiving(*USERS, does="submit")
     def Submit(self, requests: Iterator[pb.SubmitChunk], caller: Caller) -> pb.Experiment:  # noqa: N802
         """Take in a plan and its initial model."""
         if (first := next(requests, None)) is None:
@@ -250,12 +272,14 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         pieces = (chunk.data for chunk in requests)
         with self._holdings.submission(caller.name, first.submission):
             row = self._experiments.submit(first.submission, pieces, caller.name)
+        self._rights.require_reading(replace(caller, experiment=row.name))
         return self._answer(row)
 
-    @waiting_stream("workspace")
+    @waiting_stream(*USERS)
     async def Watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncIterator[pb.Event]:  # noqa: N802
         """Stream an experiment's events, from the first if asked, until it has ended."""
         after = request.after
+        await in_pool(self.pool, self._rights.require_reading, caller)
         with self._experiments.news.listening() as news:
             while True:
                 news.clear()
@@ -269,15 +293,17 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
                 if not found.events:
                     await news.wait()
 
-    @brief("workspace", writes=True, does="stop")
+    @brief(*USERS, writes=True, does="stop")
     def Stop(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Stop an experiment."""
+        self._rights.require_owner(caller)
         logger.info("experiment %s: %s asks to stop it", caller.experiment, caller.name)
         return self._answer(self._experiments.stop(caller.experiment))
 
-    @brief("workspace", writes=True, does="resume")
+    @brief(*USERS, writes=True, does="resume")
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
+        self._rights.require_owner(caller)
         settings = {key[:200]: value[:200] for key, value in request.settings.items()}
         amendment = request.amendment if request.HasField("amendment") else None
         row = self._experiments.resume(
@@ -285,27 +311,41 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
         )
         return self._answer(row)
 
-    @brief("workspace", writes=True, does="exclude", whom=lambda request: request.envoy)
+    @brief(*USERS, writes=True, does="exclude", whom=lambda request: request.envoy)
     def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Let an experiment go on without an envoy."""
+        self._rights.require_owner(caller)
         logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
         return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
 
-    @brief("workspace", does="remove")
+    @brief(*USERS, does="remove")
     def Remove(self, request: pb.Empty, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Remove an experiment that has ended."""
+        self._rights.require_owner(caller)
         return self._answer(self._experiments.remove(caller.experiment, caller.name))
 
     # Operators.
 
-    @sending(*AUDITORS)
+    @sending(OPERATOR)
     def Audit(self, request: pb.AuditRequest, caller: Caller) -> Iterator[pb.AuditEntry]:  # noqa: N802
         """Stream the audit log."""
         for entry in self.audit.read(request.since, request.member, request.what, request.last):
             yield pb.AuditEntry(**asdict(entry))
 
+    @brief(OPERATOR, writes=True, does="revoke", whom=lambda request: request.serial or request.name)
+    def Revoke(self, request: pb.Revocation, caller: Caller) -> pb.Revocations:  # noqa: N802
+        """Make certificates worth nothing, and whoever has them gone."""
+        end_calls = partial(self.open_calls.end, self.revocations.reason)
+        self._experiments.revoke(request, caller.name, end_calls)
+        return pb.Revocations(revocations=self.revocations)
+
+    @brief(*USERS)
+    def ListRevocations(self, request: pb.Empty, caller: Caller) -> pb.Revocations:  # noqa: N802
+        """List what is revoked, oldest first."""
+        return pb.Revocations(revocations=self.revocations)
+
     def _answer(self, row: ExperimentRow) -> pb.Experiment:
-        return message_of(row, self._experiments.plan(row.name), self._experiments.members(row.name))
+        return described(row, self._experiments.plan(row.name), self._experiments.members(row.name))
 
     def _refuse_while_closing(self) -> None:
         if self._closing:

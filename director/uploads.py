@@ -22,6 +22,7 @@ from director.disk import OF_THE_MACHINE, fsync
 from federation.errors import InputError, Refused, Unreachable
 from federation.names import is_experiment_name
 from federation.paths import inside, remove
+from federation.permissions import make_private
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ class Uploads:
         self._blobs = blobs
         self._lock = threading.Lock()
         self._owners: dict[Path, _Owner] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
 
     def have(self, announced: Announced) -> int:
         """Return how many bytes of a result are here; the upload that brings it next takes over."""
@@ -144,7 +145,7 @@ class Uploads:
             If the machine cannot take it; the partial file is gone then, and the room that it took.
         """
         path = self._path(announced)
-        path.parent.mkdir(exist_ok=True)
+        make_private(path.parent)
         with self._owned(path, announced) as owner, self._dropped_on_faults(path):
             with path.open("r+b" if path.is_file() else "x+b", buffering=0) as file:
                 sha = hashlib.sha256()

@@ -26,6 +26,7 @@ from envoy.policy import (
     permitted_experiments,
     refusal,
 )
+from envoy.revoked import Revoked
 from envoy.room import has_room, what_is_full
 from envoy.run import Run
 from envoy.trust import Trust
@@ -72,6 +73,7 @@ class Agent:
         # By which the director tells a connection that is made anew from another envoy of our name.
         self._process = uuid.uuid4().hex
         self._state = config.state.expanduser() / config.name
+        self.revoked = Revoked(self._state, None if insecure else config.certificates)
         self._kept = Kept(self._state / "experiments")
         self._trust = Trust(self._connection.credentials, config.policy, self._state / "taken")
         self._director = ""
@@ -156,6 +158,8 @@ class Agent:
                 case "stop":
                     self._workers.stop(order.stop)
                     self._failures.drop(order.stop)
+                case "revoked":
+                    self.revoked.keep(order.revoked)
                 case "forget":
                     self._workers.stop(order.forget, partial(self._kept.forget, order.forget))
                     self._failures.drop(order.forget)

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from federation.permissions import make_private
+
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 PROBE_BYTES = 1 << 20
 
@@ -23,7 +25,7 @@ def what_is_full(error: BaseException | None) -> OSError | None:
 def has_room(folder: Path) -> bool:
     """Say whether a folder takes a little more; it is made if it is not there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_private(folder)
         with TemporaryFile(dir=folder) as probe:
             probe.write(bytes(PROBE_BYTES))
             probe.flush()

@@ -31,6 +31,7 @@ from federation.equal_code import is_equal
 from federation.errors import FederationError, Refused, kind_of
 from federation.federation_file import open_shard
 from federation.logs import configure
+from federation.permissions import keep_private
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.schema import Component
@@ -137,6 +138,7 @@ def main() -> int:
         with suppress(OSError):
             print(*words, file=line, flush=True)
 
+    keep_private()
     order = WorkOrder(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_end_with_the_agent, daemon=True).start()
     configure(order.log_level)

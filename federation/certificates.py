@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -24,15 +24,18 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from federation.errors import InputError
 from federation.files import read_regular
 from federation.names import check_name
+from federation.pem_files import write_certificate, write_key
+from federation.permissions import require_secret
 
-Role = Literal["director", "envoy", "workspace"]
+Role = Literal["director", "envoy", "workspace", "operator"]
 ROLES: tuple[str, ...] = get_args(Role)
 AUTHORITY = "authority"
 AUTHORITY_DAYS = 3650
 MEMBER_DAYS = 730
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
-_SKEW = dt.timedelta(minutes=5)
+# For so long before it is made a certificate is valid, for members whose clock is behind.
+SKEW = dt.timedelta(minutes=5)
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*")
 
 
@@ -72,8 +75,8 @@ def make_authority(
     _refuse_overwriting(folder, AUTHORITY, force)
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _subject(name, AUTHORITY)
-    start = dt.datetime.now(dt.UTC) - _SKEW
-    builder = _builder(subject, subject, key, start, start + dt.timedelta(days=days))
+    start = dt.datetime.now(dt.UTC) - SKEW
+    builder = _builder(subject, subject, key.public_key(), start, start + dt.timedelta(days=days))
     builder = builder.add_extension(
         x509.BasicConstraints(ca=True, path_length=0), critical=True
     ).add_extension(_usage(signs_certificates=True), critical=True)
@@ -118,36 +121,79 @@ def make_member(
     InputError
         If there is no authority, a bad name or host, or another certificate in that place and no `force`.
     """
+    check_member(name, role)
+    names = [host_name(host) for host in hosts]
+    authority = Authority.of(folder)
+    if not force and _is_made(folder, name, role, names, authority.certificate):
+        return False
+    _refuse_overwriting(folder, name, force)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = member_certificate(authority, key.public_key(), name, role, names, days)
+    _write(folder, name, key, certificate)
+    return True
+
+
+@dataclass(frozen=True)
+class Authority:
+    """What signs certificates: the authority's own, and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def of(cls, folder: Path) -> Authority:
+        """Read the authority of a folder.
+
+        Raises
+        ------
+        InputError
+            If it is not there, or not with its key.
+        """
+        certificate = load_certificate(
+            certificate_file(folder, AUTHORITY), "make it with: fed certify authority"
+        )
+        return cls(
+            certificate,
+            load_key(key_file(folder, AUTHORITY), "only where the authority was made can it sign"),
+        )
+
+
+def check_member(name: str, role: str) -> None:
+    """Raise an `InputError` if no member can have this name or role."""
     check_name(name)
     if name == AUTHORITY:
         raise InputError("the name 'authority' is taken by the certificate authority; choose another")
     if role not in ROLES:
         raise InputError(f"there is no role {role!r}; known: {', '.join(ROLES)}")
-    names = [_host(host) for host in hosts]
-    authority = load_certificate(certificate_file(folder, AUTHORITY), "make it with: fed certify authority")
-    authority_key = load_key(key_file(folder, AUTHORITY), "only where the authority was made can it sign")
-    if not force and _is_made(folder, name, role, names, authority):
-        return False
-    _refuse_overwriting(folder, name, force)
-    key = ec.generate_private_key(ec.SECP256R1())
-    start = dt.datetime.now(dt.UTC) - _SKEW
-    end = min(start + dt.timedelta(days=days), authority.not_valid_after_utc)
+
+
+def member_certificate(
+    authority: Authority,
+    key: ec.EllipticCurvePublicKey,
+    name: str,
+    role: str,
+    hosts: Iterable[x509.GeneralName],
+    days: int,
+) -> x509.Certificate:
+    """Sign that a key is a member's, who has this name and role."""
+    issued = authority.certificate
+    start = dt.datetime.now(dt.UTC) - SKEW
+    end = min(start + dt.timedelta(days=days), issued.not_valid_after_utc)
     purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
     if role == "director":
         purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
     builder = _builder(
-        _subject(name, role), authority.subject, key, max(start, authority.not_valid_before_utc), end
+        _subject(name, role), issued.subject, key, max(start, issued.not_valid_before_utc), end
     )
     builder = (
         builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
-        .add_extension(_signed_by(authority_key), critical=False)
+        .add_extension(_signed_by(authority.key), critical=False)
     )
-    if names:
+    if names := list(hosts):
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    _write(folder, name, key, builder.sign(authority_key, hashes.SHA256()))
-    return True
+    return builder.sign(authority.key, hashes.SHA256())
 
 
 def load_certificate(file: Path, remedy: str) -> x509.Certificate:
@@ -165,9 +211,11 @@ def load_certificate(file: Path, remedy: str) -> x509.Certificate:
 
 
 def load_key(file: Path, remedy: str) -> ec.EllipticCurvePrivateKey:
-    """Read a private key, as `load_certificate` does."""
+    """Read a private key, as `load_certificate` does; one that others can read is refused."""
+    content = read(file, remedy)
+    require_secret(file)
     try:
-        key = serialization.load_pem_private_key(read(file, remedy), password=None)
+        key = serialization.load_pem_private_key(content, password=None)
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -203,6 +251,19 @@ def subject_of(certificate: x509.Certificate) -> tuple[str, str]:
     return attribute(NameOID.COMMON_NAME), attribute(NameOID.ORGANIZATIONAL_UNIT_NAME)
 
 
+def hosts_of(certificate: x509.Certificate) -> list[x509.GeneralName]:
+    """Return the names and addresses at which a certificate says that its member is reached."""
+    try:
+        return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []
+
+
+def issued_at(certificate: x509.Certificate) -> float:
+    """Return when a certificate was made, as Unix time: `SKEW` after it begins to be valid."""
+    return (certificate.not_valid_before_utc + SKEW).timestamp()
+
+
 def _is_made(
     folder: Path, name: str, role: str, hosts: Sequence[x509.GeneralName], authority: x509.Certificate
 ) -> bool:
@@ -211,11 +272,7 @@ def _is_made(
     if not file.exists() or not key_file(folder, name).exists():
         return False
     certificate = load_certificate(file, "replace it with --force")
-    try:
-        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        same_hosts = set(found) == set(hosts)
-    except x509.ExtensionNotFound:
-        same_hosts = not hosts
+    same_hosts = set(hosts_of(certificate)) == set(hosts)
     valid = certificate.not_valid_after_utc > dt.datetime.now(dt.UTC)
     return (
         is_signed_by(certificate, authority)
@@ -233,7 +290,8 @@ def _refuse_overwriting(folder: Path, name: str, force: bool) -> None:
         )
 
 
-def _host(host: str) -> x509.GeneralName:
+def host_name(host: str) -> x509.GeneralName:
+    """Return a DNS name or IP address as a certificate has it; raises an `InputError` if it is neither."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
@@ -255,15 +313,13 @@ def _subject(name: str, role: str) -> x509.Name:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
+    key: ec.EllipticCurvePublicKey,
     start: dt.datetime,
     end: dt.datetime,
 ) -> x509.CertificateBuilder:
     """Begin a certificate with what all of them have."""
-    builder = x509.CertificateBuilder(
-        issuer, subject, key.public_key(), x509.random_serial_number(), start, end
-    )
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    builder = x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number(), start, end)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key)
     return builder.add_extension(identifier, critical=False)
 
 
@@ -287,27 +343,5 @@ def _signed_by(key: ec.EllipticCurvePrivateKey) -> x509.AuthorityKeyIdentifier:
 
 def _write(folder: Path, name: str, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> None:
     """Write the key before the certificate, and each at once or not at all."""
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write_file(key_file(folder, name), secret, 0o600)
-        _write_file(
-            certificate_file(folder, name), certificate.public_bytes(serialization.Encoding.PEM), 0o644
-        )
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be written: {error.strerror}") from None
-
-
-def _write_file(file: Path, content: bytes, mode: int) -> None:
-    new = file.with_name(f".{file.name}.{os.getpid()}")
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(content)
-            os.fsync(out.fileno())
-        new.replace(file)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    write_key(key_file(folder, name), key)
+    write_certificate(certificate_file(folder, name), certificate)

@@ -87,6 +87,74 @@ def workspace(folder: Path, names: tuple[str, ...], days: int, force: bool) -> N
     _make(folder, names, "workspace", days, force)
 
 
+@certify.command()
+@click.argument("names", nargs=-1, required=True)
+@lasting(730)
+@forcing
+@click.pass_obj
+def operator(folder: Path, names: tuple[str, ...], days: int, force: bool) -> None:
+    """Make the certificates of the operators NAMES, who may do to every experiment what its owner may, and revoke."""
+    _make(folder, names, "operator", days, force)
+
+
+@certify.command()
+@click.argument("name")
+@click.option("--role", required=True, help="What the authority is asked for.")
+@click.option("--force", is_flag=True, help="Make another key in the place of one that is there.")
+@click.pass_obj
+def request(folder: Path, name: str, role: str, force: bool) -> None:
+    """Make a key where it is to stay, and the request NAME.csr, which the authority signs.
+
+    A key that is there already is kept, so that its certificate can be renewed.
+    """
+    from federation.certificate_requests import make_request, request_file
+    from federation.certificates import key_file
+
+    made = make_request(folder, name, role, force=force)
+    click.echo(f"{key_file(folder, name)}: {'stays here' if made else 'was there already, kept'}")
+    click.echo(
+        f"{request_file(folder, name)}: take it to the authority: "
+        f"fed certify sign {name}.csr --name {name} --role {role}"
+    )
+
+
+@certify.command()
+@click.argument("request", type=click.Path(path_type=Path))
+@click.option(
+    "--name", required=True, help="The member's name; what the request says of it is not looked at."
+)
+@click.option("--role", required=True, help="Its role; likewise.")
+@click.option(
+    "--host", "hosts", multiple=True, help="Of a director, as in `fed certify director`; may be repeated."
+)
+@lasting(730)
+@click.option("--force", is_flag=True, help="Replace a certificate of another key or role.")
+@click.pass_obj
+def sign(
+    folder: Path, request: Path, name: str, role: str, hosts: tuple[str, ...], days: int, force: bool
+) -> None:
+    """Sign the REQUEST of a site, where the authority is; the site then needs NAME.crt and authority.crt."""
+    from federation.certificate_requests import sign_request
+    from federation.certificates import LOOPBACK
+
+    hosts = hosts or (LOOPBACK if role == "director" else ())
+    sign_request(folder, request, name, role, hosts, days=days, force=force)
+    _tell(folder, name, _what(role, name, hosts), True)
+
+
+@certify.command()
+@click.argument("names", nargs=-1, required=True)
+@lasting(730)
+@click.pass_obj
+def renew(folder: Path, names: tuple[str, ...], days: int) -> None:
+    """Sign the certificates of NAMES anew, for the same keys; the members then need the new NAME.crt only."""
+    from federation.certificate_requests import renew as sign_anew
+
+    for name in names:
+        sign_anew(folder, name, days=days)
+        _tell(folder, name, "certificate renewed", True)
+
+
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 def plan() -> None:
     """Check a plan, or show it with every default filled in."""
@@ -149,9 +217,11 @@ def _make(
 
     for name in names:
         made = make_member(folder, name, role, hosts, days=days, force=force)
-        _tell(
-            folder, name, f"certificate of {role} {name}" + (f" at {', '.join(hosts)}" if hosts else ""), made
-        )
+        _tell(folder, name, _what(role, name, hosts), made)
+
+
+def _what(role: str, name: str, hosts: Sequence[str]) -> str:
+    return f"certificate of {role} {name}" + (f" at {', '.join(hosts)}" if hosts else "")
 
 
 def _tell(folder: Path, name: str, what: str, made: bool) -> None:

@@ -8,7 +8,6 @@ only) a caller's word is taken for its name and role.
 from __future__ import annotations
 
 import datetime as dt
-import logging
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,8 +43,6 @@ __all__ = [
     "listen",
     "require_role",
 ]
-
-logger = logging.getLogger(__name__)
 
 NAME_KEY = "fed-name"
 ROLE_KEY = "fed-role"
@@ -109,7 +106,6 @@ class Credentials:
         for known in (certificate, authority):
             if reason := _invalid_now(known):
                 raise InputError(f"{file}: {reason}; make it anew with `fed certify --force`")
-        _warn_if_readable(key_file(self.folder, self.name))
         return Identity(name, role)
 
     def server_credentials(self) -> grpc.ServerCredentials:
@@ -169,6 +165,12 @@ def identity_of(context: grpc.ServicerContext) -> Identity:
     if identity.role not in ROLES:
         raise Refused(f"{_peer(context)}: {identity.name} has no role of a federation's; use `fed certify`")
     return identity
+
+
+def certificate_of(context: grpc.ServicerContext) -> x509.Certificate | None:
+    """Return the certificate of the connection; None without one, on the loopback address."""
+    pem = context.auth_context().get("x509_pem_cert")
+    return _certified(bytes(pem[0]))[1] if pem else None
 
 
 def require_role(context: grpc.ServicerContext, *roles: str, names: Container[str] | None = None) -> Identity:
@@ -284,13 +286,6 @@ class _Introduction(
 def _certified(pem: bytes) -> tuple[Identity, x509.Certificate]:
     certificate = x509.load_pem_x509_certificate(pem)
     return Identity(*subject_of(certificate)), certificate
-
-
-@lru_cache
-def _warn_if_readable(key: Path) -> None:
-    """Warn once of a key that others can read: it is read again with each attempt to connect."""
-    if key.stat().st_mode & 0o077:
-        logger.warning("%s can be read by others; chmod 600 it", key)
 
 
 def _invalid_now(certificate: x509.Certificate) -> str:

@@ -57,6 +57,8 @@ class Federation:
         Without certificates, on the loopback address only.
     checkpoints
         Hub ids of pretrained models, mapped to local folders.
+    role
+        ``workspace`` or ``operator``, where there is no certificate to say it.
     """
 
     def __init__(
@@ -66,11 +68,12 @@ class Federation:
         name: str = "workspace",
         insecure: bool = False,
         checkpoints: Mapping[str, str] | None = None,
+        role: str = "workspace",
     ) -> None:
         self.address = director
         self.checkpoints = dict(checkpoints or {})
         self.credentials = None if insecure else Credentials(Path(certificates), name)
-        self.link = Link(director, Identity(name, "workspace"), None if insecure else Path(certificates))
+        self.link = Link(director, Identity(name, role), None if insecure else Path(certificates))
 
     def __enter__(self) -> Federation:
         return self

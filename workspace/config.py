@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -30,12 +30,15 @@ class WorkspaceConfig:
         As in the certificate.
     checkpoints
         Hub ids of pretrained models, mapped to local folders.
+    role
+        ``workspace`` or ``operator``, where there is no certificate to say it.
     """
 
     director: Address = "localhost:50051"
     certificates: Path = Path("../certificates")
     name: MemberName = "workspace"
     checkpoints: dict[str, str] = field(default_factory=dict)
+    role: Literal["workspace", "operator"] = "workspace"
 
 
 def connect(config: str | None = None, insecure: bool = False, **overrides: Any) -> Federation:
@@ -53,4 +56,4 @@ def connect(config: str | None = None, insecure: bool = False, **overrides: Any)
     path = Path(config or CONFIG_NAME)
     known = schema.load(path, WorkspaceConfig) if config or path.is_file() else WorkspaceConfig()
     known = replace(known, **{key: value for key, value in overrides.items() if value is not None})
-    return Federation(known.director, known.certificates, known.name, insecure, known.checkpoints)
+    return Federation(known.director, known.certificates, known.name, insecure, known.checkpoints, known.role)

@@ -15,7 +15,8 @@ ENDED = ("finished", "failed", "stopped")
 class EnvoyInfo:
     """An envoy that is online; ``samples`` by split, ``devices`` as name and model.
 
-    ``experiments`` are those that it works on, ``shard_package`` is name and version of what brings its shard descriptor.
+    ``experiments`` are those that it works on, ``shard_package`` is name and version of what brings its shard descriptor,
+    ``certificate_ends`` is a Unix time; None if there is no certificate, or the director does not say it.
     """
 
     name: str
@@ -26,6 +27,7 @@ class EnvoyInfo:
     version: str
     experiments: list[str]
     shard_package: str
+    certificate_ends: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def envoy_info(envoy: pb.Envoy) -> EnvoyInfo:
         version=said.version,
         experiments=list(envoy.experiments),
         shard_package=f"{said.shard_package.name} {said.shard_package.version}".strip(),
+        certificate_ends=envoy.certificate_ends or None,
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from federation.errors import InputError
+from federation.permissions import follow_umask
 from federation.plan import CheckedPlan
 from federation.schema import plain
 from federation.tensors import Tensors
@@ -68,3 +69,4 @@ def write_model(exchange: InitialExchange, tensors: Tensors, folder: Path) -> No
     load_exchanged(exchange.model, tensors, exchange.recipe.role)
     folder.mkdir(parents=True, exist_ok=True)
     exchange.recipe.export(exchange.model, folder)
+    follow_umask(folder)

@@ -192,6 +192,10 @@ class Aggregator(Rounds):
             lambda: self.participation.leave(name, EXCLUDED, "envoy_excluded", self.round_number, reason)
         )
 
+    def expel(self, name: str, reason: str) -> None:
+        """Take a collaborator out because it is not to be believed: what it has sent for the open round does not count."""
+        self._note(lambda: self.participation.expel(name, self.round_number, reason))
+
     def take_back(self, name: str) -> None:
         """Let a collaborator that failed or was excluded take part again, from the next round."""
         self._note(lambda: self.participation.take_back(name, self.round_number))

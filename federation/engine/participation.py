@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from federation.engine.members import ABSENT, ACTIVE, FAILED, Members, draw, wanted
+from federation.engine.members import ABSENT, ACTIVE, EXCLUDED, FAILED, Members, draw, wanted
 from federation.engine.results import OpenedRound, Progress, Record, Standing
 from federation.errors import InputError
 from federation.settings import FederationSettings
@@ -145,6 +145,21 @@ class Participation:
             self.leave(name, FAILED, "envoy_failed", round_number, reason, traceback)
         self.diverged.clear()
         return ""
+
+    def expel(self, name: str, round_number: int, reason: str) -> bool:
+        """Let an envoy take no part any more, and nothing of it count in the open round, though it has finished it."""
+        runs = self.runs(name)
+        if not runs and not self.members.takes_part(name):
+            return False
+        self._record.standing(Standing(name, EXCLUDED, "envoy_excluded", round_number, reason, drops=runs))
+        self.members[name].standing, self.members[name].reason = EXCLUDED, reason
+        self.members.there.discard(name)
+        self.members.held.discard(name)
+        if runs:
+            self.out.add(name)
+        if name in self.done:
+            self.done.remove(name)
+        return True
 
     def take_back(self, name: str, round_number: int) -> bool:
         """Let an envoy that failed or was excluded take part again, from the next round; False if it does anyway."""

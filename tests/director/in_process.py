@@ -19,6 +19,7 @@ from director.journal import Journal
 from director.rows import EventRow
 from director.uploads import Uploads
 from federation.engine.results import TaskOutput
+from federation.identity import Credentials
 from federation.protocol import federation_pb2 as pb
 from federation.tensors import Tensors, chunks, measure
 from tests.deployment import TINY_PLAN, WORDS
@@ -31,13 +32,15 @@ VALIDATE, TRAIN, TUNED = "aggregated_model_validation", "train", "locally_tuned_
 class Director:
     """One life of a director over a state folder."""
 
-    def __init__(self, folder: Path, retention_days: float | None = None) -> None:
+    def __init__(
+        self, folder: Path, retention_days: float | None = None, credentials: Credentials | None = None
+    ) -> None:
         self.now = 0.0
         self.journal = Journal(folder / "journal.sqlite")
         self.blobs = BlobStore(folder / "blobs")
         self.uploads = Uploads(folder / "uploads", self.blobs)
         self.experiments = Experiments(
-            self.journal, self.blobs, self.uploads, 1 << 20, lambda: self.now, retention_days
+            self.journal, self.blobs, self.uploads, 1 << 20, lambda: self.now, retention_days, credentials
         )
         self.connections: dict[str, OnlineEnvoy] = {}
 
@@ -50,6 +53,7 @@ class Director:
         federation: Mapping[str, Any] | None = None,
         rounds: int = 2,
         cutoff: float | None = None,
+        by: str = "workspace",
         **settings: Any,
     ) -> None:
         """Take in an experiment that needs so many envoys."""
@@ -72,7 +76,7 @@ class Director:
             code_hash=HASH,
             blob=pb.Blob(sha256=sha256, size=size),
         )
-        self.experiments.submit(submission, chunks(model), "workspace")
+        self.experiments.submit(submission, chunks(model), by)
         self.attend()
 
     def connect(self, *names: str) -> None:
@@ -140,9 +144,11 @@ class Director:
 
 
 @contextmanager
-def director(folder: Path, retention_days: float | None = None) -> Iterator[Director]:
+def director(
+    folder: Path, retention_days: float | None = None, credentials: Credentials | None = None
+) -> Iterator[Director]:
     """Live a life that ends without a goodbye: nothing is written at its end."""
-    alive = Director(folder, retention_days)
+    alive = Director(folder, retention_days, credentials)
     try:
         yield alive
     finally:

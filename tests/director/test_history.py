@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from director.service import listing
+from director.answers import listing
 from tests.director.in_process import director
 
 
@@ -36,7 +36,7 @@ def test_listing_scheduling_and_submitting_read_no_old_plan(tmp_path: Path, plan
         plans_read.clear()
         alive.connect("north", "south")
         alive.experiments.schedule()
-        found = listing(alive.experiments)
+        found = listing(alive.experiments.experiments())
         assert plans_read == []
         assert [(row.name, row.rounds) for row in found.experiments] == [
             (f"number-{number}", 2) for number in range(5)
@@ -50,7 +50,7 @@ def test_a_listing_is_small_though_plans_are_large(tmp_path: Path) -> None:
     with director(tmp_path) as alive:
         for number in range(3):
             alive.submit(f"number-{number}", envoys=3, note="x" * 700_000)
-        assert listing(alive.experiments).ByteSize() < 1000
+        assert listing(alive.experiments.experiments()).ByteSize() < 1000
         assert (
             len(json.loads(alive.experiments.plan("number-0"))["task_runner"]["settings"]["note"]) == 700_000
         )

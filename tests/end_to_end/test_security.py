@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_a_certificate_of_another_authority_is_refused_with_a_reason_in_the_dire
     mixed = tmp_path / "mixed"
     mixed.mkdir()
     for name in ("workspace.crt", "workspace.key", "authority.crt"):
-        (mixed / name).write_bytes((other / name).read_bytes())
+        shutil.copy(other / name, mixed / name)
     connection = Connection(deployment.address, "workspace", str(mixed), role="workspace")
     import grpc
 

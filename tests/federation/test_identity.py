@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -133,7 +134,7 @@ def forge(
         .sign(load_key(folder / "authority.key", ""), hashes.SHA256())
     )
     (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes((folder / "north.key").read_bytes())
+    shutil.copy(folder / "north.key", folder / f"{name}.key")
     return Credentials(folder, name)
 
 
@@ -215,7 +216,7 @@ def test_a_missing_or_damaged_file_is_one_clear_line(folder: Path, tmp_path: Pat
     ):
         Credentials(folder, "gone").channel("localhost:1")
     for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
+        shutil.copy(file, tmp_path / file.name)
     (tmp_path / "north.key").write_text("-----BEGIN nothing")
     with pytest.raises(InputError, match=r"north\.key: is no unencrypted elliptic-curve key in PEM format"):
         Credentials(tmp_path, "north").identity()
@@ -229,8 +230,8 @@ def test_a_missing_or_damaged_file_is_one_clear_line(folder: Path, tmp_path: Pat
 
 def test_a_key_of_another_certificate_is_refused(folder: Path, tmp_path: Path) -> None:
     for name in ("authority.crt", "north.crt"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    (tmp_path / "north.key").write_bytes((folder / "alice.key").read_bytes())
+        shutil.copy(folder / name, tmp_path / name)
+    shutil.copy(folder / "alice.key", tmp_path / "north.key")
     with pytest.raises(InputError, match=r"north\.crt: does not belong to the key north\.key"):
         Credentials(tmp_path, "north").identity()
 
@@ -242,9 +243,9 @@ def test_a_certificate_of_another_name_authority_or_time_is_refused(
         forge(folder, "renamed", "stranger", "envoy").identity()
     with pytest.raises(InputError, match=r"old\.crt: expired on \d{4}-\d\d-\d\d; make it anew"):
         forge(folder, "old", "old", "envoy", days=-1).identity()
-    (tmp_path / "authority.crt").write_bytes((elsewhere / "authority.crt").read_bytes())
+    shutil.copy(elsewhere / "authority.crt", tmp_path / "authority.crt")
     for name in ("north.crt", "north.key"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
+        shutil.copy(folder / name, tmp_path / name)
     with pytest.raises(InputError, match=r"north\.crt: is not signed by authority\.crt beside it"):
         Credentials(tmp_path, "north").identity()
 
@@ -314,7 +315,7 @@ def test_another_authority_is_refused_by_both_sides(address: str, folder: Path, 
     assert explain(answer) == "its certificate is not signed by our authority, or expired"
     (elsewhere / "mixed").mkdir()
     for source, name in ((folder, "authority.crt"), (elsewhere, "north.crt"), (elsewhere, "north.key")):
-        (elsewhere / "mixed" / name).write_bytes((source / name).read_bytes())
+        shutil.copy(source / name, elsewhere / "mixed" / name)
     trusting = raw_channel(Credentials(elsewhere / "mixed", "north"), address)
     answer = ask(trusting)
     assert answer.startswith("UNAVAILABLE")

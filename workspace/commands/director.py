@@ -65,8 +65,12 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 @connected
 @json_option
 def envoys(federation: Federation, as_json: bool) -> None:
-    """List the envoys that are online."""
+    """List the envoys that are online; say whose certificate is about to end."""
+    from workspace.certificate_ends import warnings
+
     found = federation.envoys()
+    for warning in warnings(found):
+        click.echo(f"fed: {warning}", err=True)
     if as_json:
         click.echo(json.dumps([asdict(e) for e in found], indent=2))
         return

@@ -11,6 +11,7 @@ import torch
 
 from federation.errors import InputError
 from federation.federation_file import EnvoyEntry, FederationFile, open_shard
+from federation.permissions import follow_umask
 from federation.plan import CheckedPlan
 from shard_descriptors.descriptor import concatenate
 from workspace.initial_exchange import build_model
@@ -95,6 +96,7 @@ def run_baseline(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model").mkdir(exist_ok=True)
     recipe.export(result.model, folder / "model")
+    follow_umask(folder)
     rows = ({"round": number, **row} for number, row in enumerate(result.metrics, 1))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     validation = result.metrics[result.best_round - 1] if result.metrics else None
