@@ -4,8 +4,9 @@ A call that only waits (an envoy for its orders or tasks, a watcher for events) 
 there are threads keep everybody else out. Streams of tensors are as fast in threads as in coroutines
 (``benchmarks/server_forms.py``), and simpler: they read and write files.
 
-Who calls is checked before the first byte of a payload is read. A `FederationError` becomes its status; anything else is a
-fault of the director's own, and leaves its traceback in the log. Both are marked as what the director has answered.
+Who calls is checked before the first byte of a payload is read, and each message by its limits before it is used. A
+`FederationError` becomes its status; anything else is a fault of the director's own, and leaves its traceback in the log. Both
+are marked as what the director has answered.
 
 What writes is refused at once, as `Unreachable`, while there is no room on the disk; so is what finds out that there is none,
 or meets another fault of the machine that may pass.
@@ -27,6 +28,7 @@ from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
 from federation.engine.client import StaleRound
 from federation.errors import Unreachable
 from federation.identity import require_role
+from federation.protocol.limits import check, checked
 from federation.rpc import ANSWER_KEY, EXPERIMENT_KEY, status_of
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,7 @@ def brief(*roles: str, writes: bool = False) -> Callable[[Callable[..., Any]], A
                 caller = _caller(context, roles)
                 if writes:
                     self.disk.require_room()
-                return await in_pool(self.pool, handler, self, request, caller)
+                return await in_pool(self.pool, handler, self, check(request), caller)
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
 
@@ -70,7 +72,8 @@ def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             try:
-                return await handler(self, request, _caller(context, roles))
+                caller = _caller(context, roles)
+                return await handler(self, check(request), caller)
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
 
@@ -86,7 +89,8 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                async for answer in handler(self, request, _caller(context, roles)):
+                caller = _caller(context, roles)
+                async for answer in handler(self, check(request), caller):
                     yield answer
             except Exception as error:
                 await _abort(context, self.disk, handler.__name__, error)
@@ -105,7 +109,7 @@ def receiving(*roles: str) -> Callable[[Callable[..., Any]], Any]:
             try:
                 caller = _caller(context, roles)
                 self.disk.require_room()
-                return handler(self, requests, caller)
+                return handler(self, checked(requests), caller)
             except Exception as error:
                 _abort_in_thread(context, self.disk, handler.__name__, error)
 
@@ -121,7 +125,8 @@ def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
         @functools.wraps(handler)
         def wrapped(self: Any, request: Any, context: Any) -> Iterator[Any]:
             try:
-                yield from handler(self, request, _caller(context, roles))
+                caller = _caller(context, roles)
+                yield from handler(self, check(request), caller)
             except Exception as error:
                 _abort_in_thread(context, self.disk, handler.__name__, error)
 

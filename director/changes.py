@@ -87,7 +87,7 @@ def changed_plan(row: ExperimentRow, plan: str, settings: Mapping[str, str]) -> 
         section, _, name = key.split(".")
         try:
             config.setdefault(section, {}).setdefault("settings", {})[name] = json.loads(value)
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{key}: {value[:100]!r} is no value in JSON") from error
     try:
         changed = plan_from_json(json.dumps(config), row.name, "checked_if_known")

@@ -33,7 +33,6 @@ from federation.tensors import unpack
 
 logger = logging.getLogger(__name__)
 
-MAX_STATISTICS_BYTES = 16 << 20
 MAX_TEXT = 64 << 10
 HEADER_ROOM = 64 << 20
 LONGEST_WAIT = 60.0
@@ -75,8 +74,6 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @waiting_stream("envoy")
     async def Connect(self, request: pb.Announcement, caller: Caller) -> AsyncIterator[pb.Order]:  # noqa: N802
         """Keep an envoy's connection and send it work as it comes."""
-        if len(request.classes) > 10_000 or len(request.devices) > 1_000 or request.ByteSize() > 1 << 20:
-            raise InputError("the announcement is too large")
         if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
             raise Refused(reason)
         orders = Mailbox()
@@ -249,14 +246,15 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @brief("workspace", writes=True)
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
-        settings = {key[:200]: value[:200] for key, value in request.settings.items()}
-        row = self._experiments.resume(caller.experiment, settings, request.accept_code, caller.name)
+        row = self._experiments.resume(
+            caller.experiment, dict(request.settings), request.accept_code, caller.name
+        )
         return self._answer(row)
 
     @brief("workspace", writes=True)
     def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Let an experiment go on without an envoy."""
-        logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
+        logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy)
         return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
 
     @brief("workspace")
@@ -282,8 +280,6 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def _receive(
         self, aggregator: Aggregator, info: pb.ResultInfo, chunks: Iterator[pb.ResultChunk], caller: Caller
     ) -> TaskOutput:
-        if len(info.statistics) > MAX_STATISTICS_BYTES:
-            raise Refused("the statistics are too large")
         statistics = unpack(info.statistics)
         if info.blob.size == 0:
             return TaskOutput({}, statistics)

@@ -32,7 +32,9 @@ def download(
         If more arrive, or they are no tensors.
     """
     stream = stub.GetModel(request, metadata=metadata, timeout=TRANSFER_SECONDS)
-    info = next(stream).info
+    if (first := next(stream, None)) is None:
+        raise Unreachable("the stream of a model ended before it began")
+    info = first.info
     data = assemble((chunk.data for chunk in stream), info.blob.size)
     found = hashlib.sha256(data).hexdigest()
     if found != info.blob.sha256:
