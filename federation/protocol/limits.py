@@ -135,7 +135,7 @@ def _of_length(most: int) -> Check:
 def _of_range(least: float, most: float) -> Check:
     def of_range(value: float, path: str) -> None:
         if not least <= value <= most:  # so is what is no number
-            raise InputError(f"{path} is {value:.17g}; {least:.17g} to {most:.17g} are taken")
+            raise InputError(f"{path} is {value}; {least:.17g} to {most:.17g} are taken")
 
     return of_range
 
