@@ -106,9 +106,7 @@ def test_every_field_has_a_limit(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_what_is_at_a_limit_is_taken_and_one_above_is_not(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_at_a_limit_is_taken_and_one_above_is_not(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # Here it is about the fields: a message may be full before all of its fields are.
     monkeypatch.setattr(limits, "_size", lambda kind: limits.LARGEST_REQUEST)
     for what, at, above in at_and_above(FIELDS[name]):
