@@ -42,6 +42,13 @@ class OnlineEnvoy:
         """The fingerprint of its labels, to be compared with what an experiment needs."""
         return fingerprint(self.announcement.classes)
 
+    def listed(self, most: int) -> pb.Announcement:
+        """Return what is listed of the announcement: all of it, or what is short if it has more than so many bytes."""
+        said = self.announcement
+        if said.ByteSize() <= most:
+            return said
+        return pb.Announcement(version=said.version, dataset=said.dataset, samples=said.samples)
+
 
 class Envoys(dict[str, OnlineEnvoy]):
     """The envoys that are online, by name; whoever owns it guards it with a lock."""

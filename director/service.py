@@ -28,12 +28,14 @@ from federation.engine.results import TaskOutput
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
+from federation.protocol.limits import LARGEST_ANSWER
 from federation.rpc import GoingDown
 from federation.tensors import unpack
 
 logger = logging.getLogger(__name__)
 
 MAX_TEXT = 64 << 10
+MAX_LISTED = 4_000
 HEADER_ROOM = 64 << 20
 LONGEST_WAIT = 60.0
 
@@ -199,10 +201,13 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @brief("workspace")
     def ListEnvoys(self, request: pb.Empty, caller: Caller) -> pb.Envoys:  # noqa: N802
         """List the envoys that are online."""
+        online = self._experiments.online()
+        # Together they fit into an answer, whatever some of them have announced.
+        most = LARGEST_ANSWER // 2 // max(1, len(online))
         return pb.Envoys(
             envoys=[
-                pb.Envoy(name=e.name, announcement=e.announcement, since=e.since, experiments=work)
-                for e, work in self._experiments.online()
+                pb.Envoy(name=e.name, announcement=e.listed(most), since=e.since, experiments=work)
+                for e, work in online
             ]
         )
 
@@ -319,7 +324,7 @@ def _message(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = 
     return pb.Experiment(
         name=row.name,
         state=row.state,
-        reason=row.reason,
+        reason=row.reason[: MAX_TEXT if plan else MAX_LISTED],
         round=row.round,
         rounds=row.rounds,
         created=row.created,
@@ -331,6 +336,7 @@ def _message(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] = 
         best_score=row.best_score,
         exchanged_sha256=row.model,
         members=[
-            pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
+            pb.Member(name=m.name, standing=m.standing, reason=m.reason[:MAX_TEXT], counted=m.counted)
+            for m in members
         ],
     )

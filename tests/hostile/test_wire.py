@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import pytest
 
+from envoy.client import GrpcAggregatorClient
 from federation.code import code_hash, project_version
 from federation.download import download
 from federation.errors import FederationError, InputError, Unreachable
@@ -409,3 +410,9 @@ def test_a_member_inflates_no_answer(lying: Any, compression: grpc.Compression) 
     ):
         link.call(lambda stub: stub.ListExperiments(pb.Empty(), timeout=PROMPT), patience=0.0)
     assert len(str(refusal.value)) < 500
+
+
+def test_a_failure_of_many_words_is_told_all_the_same(running: Deployment) -> None:
+    """By an envoy of ours, which tells as much of it as is taken."""
+    with Link(running.address, Identity("north", "envoy"), None) as link:
+        GrpcAggregatorClient(link, "none").report_failure("x" * MEGABYTE, "y" * (8 * MEGABYTE))
