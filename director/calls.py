@@ -26,12 +26,14 @@ import grpc
 
 from director.disk import OF_THE_MACHINE, Disk, DiskFull, reason_of, told
 from federation.engine.client import StaleRound
-from federation.errors import Unreachable
+from federation.errors import InputError, Unreachable
 from federation.identity import require_role
 from federation.protocol.limits import check, checked
 from federation.rpc import ANSWER_KEY, EXPERIMENT_KEY, status_of
 
 logger = logging.getLogger(__name__)
+
+MAX_NAME = 256
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,10 @@ async def in_pool(pool: ThreadPoolExecutor, function: Callable[..., Any], *argum
 def _caller(context: Any, roles: tuple[str, ...]) -> Caller:
     identity = require_role(context, *roles)
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
-    return Caller(identity.name, identity.role, str(metadata.get(EXPERIMENT_KEY, "")))
+    experiment = str(metadata.get(EXPERIMENT_KEY, ""))
+    if len(experiment) > MAX_NAME:
+        raise InputError(f"{EXPERIMENT_KEY} has {len(experiment)} characters; up to {MAX_NAME} are taken")
+    return Caller(identity.name, identity.role, experiment)
 
 
 async def _abort(context: Any, disk: Disk, what: str, error: Exception) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from federation.code import code_hash, project_version
 from federation.download import TRANSFER_SECONDS, download
-from federation.errors import ExperimentFailed, InputError
+from federation.errors import ExperimentFailed, InputError, Refused
 from federation.identity import Identity
 from federation.link import Link
 from federation.names import is_experiment_name
@@ -142,6 +142,8 @@ class Federation:
                 yield pb.SubmitChunk(data=piece)
 
         made = self.call(lambda stub: stub.Submit(upload(), timeout=TRANSFER_SECONDS), RESTART_SECONDS)
+        if not is_experiment_name(made.name):
+            raise Refused(f"the director calls the experiment {made.name[:80]!r}, which is no name")
         return Experiment(self, made.name)
 
     def _earlier(self, experiment: str, which: str) -> Tensors:

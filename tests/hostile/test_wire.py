@@ -248,6 +248,8 @@ def test_cursors_and_numbers_out_of_range_are_said_to_be_so(alice: Member, membe
         )
         error = refused(ask)
         assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    error = refused(lambda: alice.stub.Stop(pb.Empty(), metadata=of("x" * 4000), timeout=PROMPT))
+    assert error.details() == "fed-experiment has 4000 characters; up to 256 are taken"
     assert alice.states()[name] == "queued"
     alice.stub.Stop(pb.Empty(), metadata=of(name), timeout=PROMPT)
 

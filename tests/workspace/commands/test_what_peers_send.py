@@ -12,6 +12,7 @@ from federation.protocol import federation_pb2 as pb
 from workspace.commands.common import print_table
 from workspace.commands.event_lines import event_lines
 from workspace.infos import Event, event_info
+from workspace.metrics import metric_rows
 from workspace.progress import RoundProgress
 
 TITLE = "\x1b]0;owned\x07"
@@ -49,6 +50,12 @@ def test_a_bar_on_a_terminal_reads_no_markup(monkeypatch: pytest.MonkeyPatch) ->
     with RoundProgress("rows", 3) as progress:
         progress.take("result", {"round": 1, "envoy": "[/]", "task": TITLE, "metrics": {"loss": 1.0}})
     assert r"round 1, [/] \x1b]0;owned\x07" in terminal.export_text()
+
+
+def test_rows_of_metrics_show_it_escaped() -> None:
+    body = {"round": 1, "task": TITLE, "envoy": FORGED, "metrics": {f"recall/{TITLE}": 0.5}}
+    (row,) = metric_rows("result", body)
+    assert all(row[key].isprintable() for key in ("task", "origin", "metric"))
 
 
 @pytest.mark.parametrize(
