@@ -415,6 +415,9 @@ def test_a_member_inflates_no_answer(lying: Any, compression: grpc.Compression) 
 
 
 def test_a_failure_of_many_words_is_told_all_the_same(running: Deployment) -> None:
-    """By an envoy of ours, which tells as much of it as is taken."""
-    with Link(running.address, Identity("north", "envoy"), None) as link:
+    """By an envoy of ours, which tells as much of it as is taken: nothing but the experiment is missing."""
+    with (
+        Link(running.address, Identity("north", "envoy"), None) as link,
+        pytest.raises(InputError, match="no experiment 'none'"),
+    ):
         GrpcAggregatorClient(link, "none").report_failure("x" * MEGABYTE, "y" * (8 * MEGABYTE))
