@@ -9,6 +9,9 @@ from cryptography import x509
 from director.rows import ExperimentRow, MemberRow
 from federation.protocol import federation_pb2 as pb
 
+MAX_TEXT = 64 << 10
+MAX_LISTED = 4_000
+
 
 def listing(rows: Iterable[ExperimentRow], paused: str = "") -> pb.Experiments:
     """Say how experiments stand, and why nothing is taken in for now."""
@@ -20,7 +23,7 @@ def described(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] =
     return pb.Experiment(
         name=row.name,
         state=row.state,
-        reason=row.reason,
+        reason=row.reason[: MAX_TEXT if plan else MAX_LISTED],
         round=row.round,
         rounds=row.rounds,
         created=row.created,
@@ -32,7 +35,8 @@ def described(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] =
         best_score=row.best_score,
         exchanged_sha256=row.model,
         members=[
-            pb.Member(name=m.name, standing=m.standing, reason=m.reason, counted=m.counted) for m in members
+            pb.Member(name=m.name, standing=m.standing, reason=m.reason[:MAX_TEXT], counted=m.counted)
+            for m in members
         ],
     )
 

@@ -4,8 +4,9 @@ A call that only waits (an envoy for its orders or tasks, a watcher for events) 
 there are threads keep everybody else out. Streams of tensors are as fast in threads as in coroutines
 (``benchmarks/server_forms.py``), and simpler: they read and write files.
 
-Who calls is checked before the first byte of a payload is read. A `FederationError` becomes its status; anything else is a
-fault of the director's own, and leaves its traceback in the log. Both are marked as what the director has answered.
+Who calls is checked before the first byte of a payload is read, and each message by its limits before it is used. A
+`FederationError` becomes its status; anything else is a fault of the director's own, and leaves its traceback in the log. Both
+are marked as what the director has answered.
 
 What writes is refused at once, as `Unreachable`, while there is no room on the disk; so is what finds out that there is none,
 or meets another fault of the machine that may pass.
@@ -38,10 +39,12 @@ from federation.addresses import address_of_peer
 from federation.engine.client import StaleRound
 from federation.errors import InputError, Refused, Unreachable
 from federation.identity import certificate_of, identity_of, require_role
+from federation.protocol.limits import check, checked
 from federation.rpc import EXPERIMENT_KEY, Busy, mark_of, status_of
 
 logger = logging.getLogger(__name__)
 
+MAX_NAME = 256
 # What the audit log has beside what was done.
 REFUSALS = (Refused, InputError, Busy, NameInUse)
 
@@ -88,7 +91,7 @@ def brief(
             async with _answering(self, context, handler.__name__, roles, bool(does)) as caller:
                 if writes:
                     self.disk.require_room()
-                return await in_pool(self.pool, work, self, request, caller)
+                return await in_pool(self.pool, work, self, check(request), caller)
 
         def work(self: Any, request: Any, caller: Caller) -> Any:
             answer = handler(self, request, caller)
@@ -108,7 +111,7 @@ def waiting(*roles: str) -> Callable[[Callable[..., Any]], Any]:
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> Any:
             async with _answering(self, context, handler.__name__, roles) as caller:
-                return await handler(self, request, caller)
+                return await handler(self, check(request), caller)
 
         return wrapped
 
@@ -122,7 +125,7 @@ def waiting_stream(*roles: str) -> Callable[[Callable[..., AsyncIterator[Any]]],
         @functools.wraps(handler)
         async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
             async with _answering(self, context, handler.__name__, roles) as caller:
-                async for answer in handler(self, request, caller):
+                async for answer in handler(self, check(request), caller):
                     yield answer
 
         return wrapped
@@ -145,7 +148,7 @@ def receiving(*roles: str, does: str = "") -> Callable[[Callable[..., Any]], Any
                 await incoming.begin()
                 # The thread is the member's until it ends, which may be after the call was cancelled.
                 ended = self.quotas.upload(caller.name)
-                thread = self.transfers.submit(copy_context().run, work, self, incoming, caller)
+                thread = self.transfers.submit(copy_context().run, work, self, checked(incoming), caller)
                 thread.add_done_callback(lambda _: ended())
                 answer = await asyncio.wrap_future(thread)
                 if isinstance(answer, _Told):
@@ -175,7 +178,7 @@ def sending(*roles: str) -> Callable[[Callable[..., Iterator[Any]]], Any]:
         async def wrapped(self: Any, request: Any, context: Any) -> AsyncIterator[Any]:
             async with (
                 _answering(self, context, handler.__name__, roles) as caller,
-                aclosing(pulled(self.transfers, handler(self, request, caller))) as messages,
+                aclosing(pulled(self.transfers, handler(self, check(request), caller))) as messages,
             ):
                 async for message in messages:
                     yield message
@@ -209,6 +212,8 @@ async def _answering(
             if reason := self.revocations.reason(certificate):
                 raise Refused(f"{identity}: its certificate {reason}")
             require_role(context, *roles)
+            if len(caller.experiment) > MAX_NAME:
+                raise InputError(f"{EXPERIMENT_KEY} has more than {MAX_NAME} characters")
             yield caller
     except grpc.aio.AbortError:
         raise
@@ -224,7 +229,8 @@ async def _answering(
 def _stranger(context: Any) -> Caller:
     """Return what is known of a caller before its certificate is looked at."""
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
-    return Caller("", "", str(metadata.get(EXPERIMENT_KEY, "")), address_of_peer(context.peer()))
+    experiment = str(metadata.get(EXPERIMENT_KEY, ""))
+    return Caller("", "", experiment[: MAX_NAME + 1], address_of_peer(context.peer()))
 
 
 class _Told(Exception):  # noqa: N818

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from federation.printing import printable
+
 
 @click.group()
 def director() -> None:
@@ -77,10 +79,10 @@ def check(path: str, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(asdict(found) | {"whole": found.whole}, indent=2))
     else:
         for experiment in found.experiments:
-            click.echo("{name}: {state}, round {round}".format(**experiment))
+            click.echo(printable("{name}: {state}, round {round}".format(**experiment)))
         click.echo(f"journal format {found.version}, {found.blobs} blobs")
         for line in [*found.notes, *(f"PROBLEM: {problem.says}" for problem in found.problems)]:
-            click.echo(line)
+            click.echo(printable(line))
     if not found.whole:
         raise InputError(
             f"state: {len(found.problems)} problems; `fed director repair` says what can be mended"
@@ -108,9 +110,9 @@ def repair(path: str, overrides: tuple[str, ...], yes: bool, as_json: bool) -> N
         click.echo(json.dumps({"mends": mends, "hopeless": plan.hopeless, "done": yes}, indent=2))
     else:
         for says in mends:
-            click.echo(f"{'done' if yes else 'would'}: {says}")
+            click.echo(printable(f"{'done' if yes else 'would'}: {says}"))
         for says in plan.hopeless:
-            click.echo(f"CANNOT BE MENDED: {says}")
+            click.echo(printable(f"CANNOT BE MENDED: {says}"))
     if plan.hopeless:
         raise InputError(
             f"state: {len(plan.hopeless)} problems cannot be mended; nothing was done about them"

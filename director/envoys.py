@@ -47,6 +47,13 @@ class OnlineEnvoy:
         """The fingerprint of its labels, to be compared with what an experiment needs."""
         return fingerprint(self.announcement.classes)
 
+    def listed(self, most: int) -> pb.Announcement:
+        """Return what is listed of the announcement: all of it, or what is short if it has more than so many bytes."""
+        said = self.announcement
+        if said.ByteSize() <= most:
+            return said
+        return pb.Announcement(version=said.version, dataset=said.dataset, samples=said.samples)
+
 
 class NameInUse(Unreachable):
     """Another process is connected under the name; it may be gone and not missed yet."""

@@ -25,6 +25,7 @@ from director.state import lock, open_state
 from federation.identity import Credentials, listen
 from federation.permissions import make_private
 from federation.protocol import federation_pb2_grpc as rpc
+from federation.protocol.limits import LARGEST_REQUEST, NEVER_INFLATED
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,8 @@ RETRY_SECONDS = 5.0
 OPTIONS = [
     # Two directors must never share a port unnoticed.
     ("grpc.so_reuseport", 0),
-    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", LARGEST_REQUEST),
+    *NEVER_INFLATED,
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     # Which gRPC 1.65 heeds in its place: a minute where it is left out.

@@ -37,16 +37,15 @@ from federation.engine.results import TaskOutput
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
+from federation.protocol.limits import LARGEST_ANSWER
 from federation.rpc import GoingDown
 from federation.tensors import unpack
 
 logger = logging.getLogger(__name__)
 
-MAX_STATISTICS_BYTES = 16 << 20
 MAX_TEXT = 64 << 10
 HEADER_ROOM = 64 << 20
 LONGEST_WAIT = 60.0
-# Whose certificate lets them read who did what.
 
 
 class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
@@ -108,8 +107,6 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @waiting_stream("envoy")
     async def Connect(self, request: pb.Announcement, caller: Caller) -> AsyncIterator[pb.Order]:  # noqa: N802
         """Keep an envoy's connection and send it work as it comes."""
-        if len(request.classes) > 10_000 or len(request.devices) > 1_000 or request.ByteSize() > 1 << 20:
-            raise InputError("the announcement is too large")
         if (reason := incompatibility(f"the envoy {caller.name}", request.protocol)) is not None:
             raise Refused(reason)
         orders = Mailbox()
@@ -245,16 +242,19 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     @brief(*USERS)
     def ListEnvoys(self, request: pb.Empty, caller: Caller) -> pb.Envoys:  # noqa: N802
         """List the envoys that are online."""
+        online = self._experiments.online()
+        # Together they fit into an answer, whatever some of them have announced.
+        most = LARGEST_ANSWER // 2 // max(1, len(online))
         return pb.Envoys(
             envoys=[
                 pb.Envoy(
                     name=e.name,
-                    announcement=e.announcement,
+                    announcement=e.listed(most),
                     since=e.since,
                     certificate_ends=end_of(e.certificate),
                     experiments=self._rights.readable(caller, work),
                 )
-                for e, work in self._experiments.online()
+                for e, work in online
             ]
         )
 
@@ -304,10 +304,9 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def Resume(self, request: pb.ResumeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Queue an experiment that failed or was stopped again, or take back the envoys of one that runs."""
         self._rights.require_owner(caller)
-        settings = {key[:200]: value[:200] for key, value in request.settings.items()}
         amendment = request.amendment if request.HasField("amendment") else None
         row = self._experiments.resume(
-            caller.experiment, settings, request.accept_code, caller.name, amendment
+            caller.experiment, dict(request.settings), request.accept_code, caller.name, amendment
         )
         return self._answer(row)
 
@@ -315,7 +314,7 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def Exclude(self, request: pb.ExcludeRequest, caller: Caller) -> pb.Experiment:  # noqa: N802
         """Let an experiment go on without an envoy."""
         self._rights.require_owner(caller)
-        logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy[:80])
+        logger.info("experiment %s: %s excludes %s", caller.experiment, caller.name, request.envoy)
         return self._answer(self._experiments.exclude(caller.experiment, request.envoy, caller.name))
 
     @brief(*USERS, does="remove")
@@ -362,8 +361,6 @@ class DirectorService(rpc.DirectorServicer):  # type: ignore[misc]
     def _receive(
         self, aggregator: Aggregator, info: pb.ResultInfo, chunks: Iterator[pb.ResultChunk], caller: Caller
     ) -> TaskOutput:
-        if len(info.statistics) > MAX_STATISTICS_BYTES:
-            raise Refused("the statistics are too large")
         statistics = unpack(info.statistics)
         if info.blob.size == 0:
             return TaskOutput({}, statistics)

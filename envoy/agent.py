@@ -41,6 +41,7 @@ from federation.plan import plan_from_json
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
+from federation.protocol.limits import check
 from federation.schema import plain
 from federation.templates import package_of
 
@@ -85,10 +86,12 @@ class Agent:
 
         Raises
         ------
+        InputError
+            If the shard is more than a director takes in an announcement.
         Refused
             If the director refuses this envoy (certificate, role).
         """
-        self._announcement = self._shard_and_code()
+        self._announcement = check(self._shard_and_code())
         try:
             for order in self._link.stream(self._connect, endless=True):
                 if order.HasField("connected"):

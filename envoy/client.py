@@ -21,6 +21,9 @@ from federation.tensors import Tensors, chunks, measure, pack
 WAIT_SECONDS = 30.0
 OFFER_SECONDS = 30.0
 MOST_DAMAGED = 3
+# Characters that are told of a failure: the director takes more.
+MOST_REASON = 2_000
+MOST_TRACEBACK = 64 << 10
 
 
 class GrpcAggregatorClient:
@@ -174,7 +177,8 @@ class GrpcAggregatorClient:
         is_wanted
             Asked before each attempt.
         """
-        failure = pb.Failure(reason=reason, traceback=traceback, passing=passing, kind=kind)
+        told, last = reason[:MOST_REASON], traceback[-MOST_TRACEBACK:]
+        failure = pb.Failure(reason=told, traceback=last, passing=passing, kind=kind)
 
         def report(stub: rpc.DirectorStub) -> None:
             if is_wanted():

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
+from federation.printing import printable
+
 logger = logging.getLogger(__name__)
 
 QUIET = 60.0
@@ -129,5 +131,5 @@ def _read(reading: int, passed_on: int, refusals: _Refusals) -> None:
                 refusals.report(found[1] or "")
             elif _NOISE not in line:
                 with suppress(OSError):
-                    os.write(passed_on, line.encode())
+                    os.write(passed_on, f"{printable(line.rstrip())}\n".encode())
     os.close(passed_on)

@@ -23,6 +23,8 @@ import grpc
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.identity import Credentials, Identity, insecure_channel
 from federation.protocol import federation_pb2_grpc as rpc
+from federation.protocol.limits import LARGEST_ANSWER, NEVER_INFLATED
+from federation.protocol.stub import CheckedStub
 from federation.rpc import is_answer, is_farewell, translate
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,8 @@ OPTIONS = [
     ("grpc.http2.ping_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_receive_message_length", LARGEST_ANSWER),
+    *NEVER_INFLATED,
     # A new channel would otherwise share connections with older ones of the process, and their pauses.
     ("grpc.use_local_subchannel_pool", 1),
 ]
@@ -215,7 +218,7 @@ class Link:
             try:
                 channel = self._connected()
                 began = time.monotonic()
-                with _ended(start(rpc.DirectorStub(channel))) as messages:
+                with _ended(start(CheckedStub(channel))) as messages:
                     for message in messages:
                         failing = math.inf
                         self._is_there()
@@ -227,7 +230,7 @@ class Link:
                 # gRPC's word for a channel that is closed: by `close`, or by another thread, which has lost it.
                 if not self._closed.is_set() and channel in (None, self._channel):
                     raise
-            except (grpc.RpcError, Unreachable) as error:
+            except (grpc.RpcError, Unreachable, InputError) as error:
                 if self._closed.is_set():
                     return
                 problem = translate(error, self.address) if isinstance(error, grpc.RpcError) else error

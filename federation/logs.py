@@ -7,22 +7,32 @@ import os
 import sys
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from typing import Any
+
+from federation.printing import printable, printable_lines
 
 MAX_BYTES = 5 << 20
 BACKUPS = 3
+# So that no line of anybody's can drive the others out of the log.
+MAX_MESSAGE = 8_000
+MAX_TRACEBACK = 64 << 10
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # Libraries that tell at level INFO what concerns nobody here.
 NOISY = ("openfl", "grpc", "httpx", "urllib3", "filelock", "matplotlib", "datasets")
 
 
 class _OneLine(logging.Formatter):
-    """Keeps a message on one line, whatever a peer has put into it; a traceback keeps its own."""
+    """Keeps a message on one line, whatever a peer has put into it; the lines of a traceback are set in, to look like none."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        record.message = "".join(
-            character if character.isprintable() else repr(character)[1:-1] for character in record.message
-        )
+        record.message = printable(record.message, MAX_MESSAGE)
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        return printable_lines(super().formatException(ei)[-MAX_TRACEBACK:], indent="    ")
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return printable_lines(super().formatStack(stack_info), indent="    ")
 
 
 def state_folder() -> Path:

@@ -14,6 +14,7 @@ import click
 
 from federation import logs, plugins
 from federation.errors import FederationError
+from federation.printing import printable
 
 GROUP = "federation.commands"
 INTERRUPTED = 130
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _say(message: str) -> None:
     for line in message.splitlines():
-        click.echo(f"fed: error: {line}", err=True)
+        click.echo(f"fed: error: {printable(line)}", err=True)
 
 
 if __name__ == "__main__":

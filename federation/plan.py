@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -185,7 +186,9 @@ def plan_from_json(text: str, name: str, experiment: Checking = "checked") -> Ch
         content.report((), f"is larger than {document.MAX_BYTES >> 20} MiB")
         raise Problems(content.problems)
     try:
-        content.value = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_refuse)
+        content.value = json.loads(
+            text, object_pairs_hook=_no_duplicates, parse_constant=_refuse, parse_float=_finite
+        )
         if _depth(content.value) > document.MAX_DEPTH:
             raise RecursionError
     except ValueError as error:
@@ -229,6 +232,13 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise ValueError(f"{digits[:40]} is more than a number can be")
+    return number
 
 
 def _depth(value: Any) -> int:

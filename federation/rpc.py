@@ -9,6 +9,7 @@ import grpc
 from federation.core_log import explain
 from federation.engine.client import StaleRound
 from federation.errors import ExperimentFailed, FederationError, InputError, Refused, Unreachable
+from federation.printing import printable_lines
 from federation.proxies import proxy_variable
 
 logger = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def is_farewell(error: grpc.RpcError) -> bool:
 
 def translate(error: grpc.RpcError, address: str) -> FederationError:
     """Turn the status of a failed call into the error that a person should see; `Unreachable` if it may pass."""
-    status, details = error.code(), error.details() or ""
+    status, details = error.code(), printable_lines(error.details() or "")
     for kind, known in _STATUS:
         if status == known and (status not in _SHARED or is_answer(error)):
             return kind(details)

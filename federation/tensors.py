@@ -25,7 +25,10 @@ Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
 
 CHUNK_BYTES = 1 << 20
-MAX_HEADER_BYTES = 16 << 20
+MAX_HEADER_BYTES = 4 << 20
+MAX_NAME = 1_000
+MAX_DIMENSIONS = 32
+MAX_NUMBER = 1 << 50
 _DTYPES: dict[str, np.dtype[Any]] = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -81,7 +84,9 @@ def chunks(tensors: Tensors, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         offset += value.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little") + text
+    head = len(text).to_bytes(8, "little") + text
+    for start in range(0, len(head), size):
+        yield head[start : start + size]
     for _, value in ordered:
         # `ascontiguousarray` would turn a scalar into a vector of one.
         data = np.asarray(value, dtype=_little_endian(value.dtype), order="C").reshape(-1).view(np.uint8).data
@@ -203,37 +208,46 @@ def _parse(buffer: Array, what: str) -> dict[str, Array]:
         raise bad("shorter than its header")
     length = int.from_bytes(buffer[:8].tobytes(), "little")
     if length > min(MAX_HEADER_BYTES, buffer.size - 8):
-        raise bad("the header is longer than the file or than 16 MiB")
+        raise bad("the header is longer than the file or than 4 MiB")
     try:
-        header = json.loads(buffer[8 : 8 + length].tobytes())
-        entries = [
-            (
-                str(name),
-                _DTYPES[entry["dtype"]],
-                [int(n) for n in entry["shape"]],
-                [int(n) for n in entry["data_offsets"]],
-            )
-            for name, entry in header.items()
-            if name != "__metadata__"
-        ]
+        header = json.loads(buffer[8 : 8 + length].tobytes(), object_pairs_hook=_without_duplicates)
+        entries = [_entry(name, told) for name, told in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise bad(f"unreadable header: {type(error).__name__}") from error
     data = buffer[8 + length :]
     tensors: dict[str, Array] = {}
     end_of_last = 0
     for name, dtype, shape, offsets in sorted(entries, key=lambda entry: entry[3]):
-        if len(offsets) != 2 or min(shape, default=0) < 0:
-            raise bad(f"tensor {name[:200]!r} has a bad shape or offsets")
         start, end = offsets
         if start != end_of_last or end - start != math.prod(shape) * dtype.itemsize or end > data.size:
             raise bad(f"tensor {name[:200]!r} leaves a gap, overlaps or does not fit its shape")
         # A header of odd length (another writer's) may leave the data unaligned for a view.
         piece = data[start:end]
         aligned = piece.ctypes.data % dtype.itemsize == 0 if piece.size else True
-        tensors[name] = (piece.view(dtype) if aligned else np.frombuffer(piece.tobytes(), dtype)).reshape(
-            shape
-        )
+        flat = piece.view(dtype) if aligned else np.frombuffer(piece.tobytes(), dtype)
+        try:
+            tensors[name] = flat.reshape(shape)
+        except ValueError as error:  # without an element, but of more than an array can be told to have
+            raise bad(f"tensor {name[:200]!r} has a shape that no array can have") from error
         end_of_last = end
     if end_of_last != data.size:
         raise bad("bytes are left over after the last tensor")
     return {name: tensors[name] for name in sorted(tensors)}
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(pairs) != len({name for name, _ in pairs}):
+        raise ValueError("a name stands twice")
+    return dict(pairs)
+
+
+def _entry(name: str, told: Mapping[str, Any]) -> tuple[str, np.dtype[Any], list[int], list[int]]:
+    """Read what a header says of a tensor: its dtype, shape, and where its data begin and end."""
+    shape, offsets = told["shape"], told["data_offsets"]
+    if not isinstance(shape, list) or len(shape) > MAX_DIMENSIONS or len(offsets) != 2:
+        raise TypeError("no list of as many numbers as a shape may have")
+    if not all(type(number) is int and 0 <= number <= MAX_NUMBER for number in [*shape, *offsets]):
+        raise TypeError("a number of elements or bytes is none")
+    if len(name.encode()) > MAX_NAME:  # surrogates, which JSON can hold, cannot be encoded
+        raise ValueError("a name is too long")
+    return name, _DTYPES[told["dtype"]], shape, offsets

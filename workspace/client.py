@@ -15,19 +15,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from federation.amendments import amendment_settings
 from federation.code import code_hash, project_version
 from federation.download import MOST_BYTES, TRANSFER_SECONDS, download
-from federation.errors import ExperimentFailed, InputError
+from federation.errors import ExperimentFailed, InputError, Refused
 from federation.identity import Credentials, Identity
 from federation.introduction import ask
 from federation.link import Link
 from federation.logs import state_folder
 from federation.names import is_experiment_name
 from federation.plan import CheckedPlan, load_plan, plan_from_json
+from federation.printing import printable
 from federation.protocol import VERSION
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY
 from federation.tensors import Tensors, chunks, measure, most_bytes
-from workspace.infos import EnvoyInfo, Event, ExperimentInfo, envoy_info, experiment_info
+from workspace.infos import EnvoyInfo, Event, ExperimentInfo, envoy_info, event_info, experiment_info
 from workspace.metrics import metric_rows
 from workspace.signed import sign_submission, signed_amendment
 
@@ -94,7 +95,7 @@ class Federation:
         """Return all experiments, oldest first; ``patience`` is for a director that is away, in seconds."""
         listed = self.call(lambda stub: stub.ListExperiments(pb.Empty(), timeout=CALL_SECONDS), patience)
         if listed.paused:
-            logger.warning("the director takes nothing in for now: %s", listed.paused)
+            logger.warning("the director takes nothing in for now: %s", printable(listed.paused))
         return [experiment_info(e) for e in listed.experiments]
 
     def experiment(self, name: str, patience: float = PATIENCE_SECONDS) -> Experiment:
@@ -151,6 +152,8 @@ class Federation:
                 yield pb.SubmitChunk(data=piece)
 
         made = self.call(lambda stub: stub.Submit(upload(), timeout=TRANSFER_SECONDS), RESTART_SECONDS)
+        if not is_experiment_name(made.name):
+            raise Refused(f"the director calls the experiment {made.name[:80]!r}, which is no name")
         return Experiment(self, made.name)
 
     def director_name(self, patience: float = PATIENCE_SECONDS) -> str:
@@ -214,7 +217,7 @@ class Experiment:
         with contextlib.closing(self._federation.link.stream(watch, patience=patience)) as stream:
             for event in stream:
                 after = event.id
-                yield Event(event.id, event.time, event.kind, json.loads(event.body))
+                yield event_info(event)
 
     def watch(self, show: bool = True) -> ExperimentInfo:
         """Wait until the experiment has ended; ``show`` draws the rounds as they come.
@@ -231,7 +234,7 @@ class Experiment:
                 progress.take(event.kind, event.body)
         info = self.info(RESTART_SECONDS)
         if info.state != "finished":
-            raise ExperimentFailed(f"experiment {self.name} {info.state}: {info.reason}")
+            raise ExperimentFailed(printable(f"experiment {self.name} {info.state}: {info.reason}"))
         return info
 
     def metrics(self) -> pd.DataFrame:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from federation.errors import InputError
 from federation.protocol import federation_pb2 as pb
 
+# What is read of an event by whoever shows it.
+_SAID: dict[str, dict[str, type]] = {
+    "round_started": {"round": int},
+    "result": {"round": int, "task": str, "envoy": str, "metrics": dict},
+    "round_closed": {"round": int, "metrics": dict},
+}
 ENDED = ("finished", "failed", "stopped")
 
 
@@ -95,4 +103,34 @@ def experiment_info(experiment: pb.Experiment) -> ExperimentInfo:
         best_score=experiment.best_score if has_best else None,
         exchanged_sha256=experiment.exchanged_sha256,
         pruned=experiment.state in ENDED and not experiment.exchanged_sha256,
+    )
+
+
+def event_info(event: pb.Event) -> Event:
+    """Return what a director says has happened.
+
+    Raises
+    ------
+    InputError
+        If it says nothing that can be read.
+    """
+    try:
+        body = json.loads(event.body)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the director has sent an event that is no JSON: {type(error).__name__}") from error
+    if not _is_sound(event.kind, body):
+        raise InputError("the director has sent an event that says not what its kind must")
+    return Event(event.id, event.time, event.kind, body)
+
+
+def _is_sound(kind: str, body: Any) -> bool:
+    if not isinstance(body, dict) or not isinstance(body.get("traceback", ""), str):
+        return False
+    if not all(isinstance(body.get(key), kept) for key, kept in _SAID.get(kind, {}).items()):
+        return False
+    metrics = body.get("metrics", {})
+    return isinstance(metrics, dict) and all(
+        isinstance(number, int | float)
+        for value in metrics.values()
+        for number in (value.values() if isinstance(value, dict) else [value])
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypedDict
 
+from federation.printing import printable
+
 
 class MetricRow(TypedDict):
     """One value: of a task in a round, at an envoy or of all of them together ("aggregator")."""
@@ -24,13 +26,22 @@ def metric_rows(kind: str, body: Mapping[str, Any]) -> Iterator[MetricRow]:
     """
     if kind == "result":
         for name, value in body["metrics"].items():
-            yield MetricRow(
-                round=body["round"], task=body["task"], origin=body["envoy"], metric=name, value=value
-            )
+            yield _row(body["round"], body["task"], body["envoy"], name, value)
     elif kind == "round_closed":
         for task, metrics in body["metrics"].items():
             for name, value in metrics.items():
-                yield MetricRow(round=body["round"], task=task, origin="aggregator", metric=name, value=value)
+                yield _row(body["round"], task, "aggregator", name, value)
+
+
+def _row(round_number: int, task: str, origin: str, metric: str, value: float) -> MetricRow:
+    """Make a row, which will be shown as it is."""
+    return MetricRow(
+        round=round_number,
+        task=printable(task),
+        origin=printable(origin),
+        metric=printable(metric),
+        value=value,
+    )
 
 
 def headline(metrics: Mapping[str, float]) -> str:

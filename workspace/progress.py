@@ -8,8 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from federation.printing import printable
 from workspace.metrics import headline
 
+MAX_DESCRIPTION = 200
 AGGREGATE = "aggregated_model_validation"
 
 
@@ -44,10 +46,9 @@ class RoundProgress:
     def take(self, kind: str, body: Mapping[str, Any]) -> None:
         """Show an event."""
         if kind == "round_started":
-            self._progress.update(self._task, description=f"{self._name}: round {body['round']}")
+            self._describe(f"round {body['round']}")
         elif kind == "result" and body["metrics"]:
-            done = f"{body['envoy']} {body['task']}"
-            self._progress.update(self._task, description=f"{self._name}: round {body['round']}, {done}")
+            self._describe(f"round {body['round']}, {body['envoy']} {body['task']}")
         elif kind == "round_closed":
             self._progress.update(self._task, completed=body["round"])
             parts = [
@@ -60,9 +61,12 @@ class RoundProgress:
             said = body.get("reason") or ", ".join(body.get("envoys", []))
             self._print(f"{kind}: {body.get('envoy', '')} {said}")
 
+    def _describe(self, what: str) -> None:
+        self._progress.update(self._task, description=printable(f"{self._name}: {what}", MAX_DESCRIPTION))
+
     def _print(self, line: str) -> None:
         if self._lines:
-            self._progress.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._progress.console.print(printable(line), highlight=False, markup=False, soft_wrap=True)
 
 
 class StepProgress:
@@ -98,7 +102,7 @@ class StepProgress:
 def _bar(show: bool) -> Progress:
     console = Console(stderr=True)
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -1,9 +1,28 @@
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Mapping, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+LIMIT_FIELD_NUMBER: _ClassVar[int]
+limit: _descriptor.FieldDescriptor
+SIZE_FIELD_NUMBER: _ClassVar[int]
+size: _descriptor.FieldDescriptor
+
+class Limit(_message.Message):
+    __slots__ = ("length", "count", "key", "least", "most")
+    LENGTH_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    LEAST_FIELD_NUMBER: _ClassVar[int]
+    MOST_FIELD_NUMBER: _ClassVar[int]
+    length: int
+    count: int
+    key: int
+    least: float
+    most: float
+    def __init__(self, length: _Optional[int] = ..., count: _Optional[int] = ..., key: _Optional[int] = ..., least: _Optional[float] = ..., most: _Optional[float] = ...) -> None: ...
 
 class Empty(_message.Message):
     __slots__ = ()

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from federation.printing import printable
+
 plan_options = [
     click.argument("plan"),
     click.option(
@@ -56,7 +58,7 @@ def said_on_standard_error(*names: str) -> Iterator[None]:
 
 class _OnStandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(f"fed: {record.getMessage()}", err=True)
+        click.echo(f"fed: {printable(record.getMessage())}", err=True)
 
 
 def print_table(columns: list[str], rows: list[list[str]]) -> None:
@@ -67,7 +69,7 @@ def print_table(columns: list[str], rows: list[list[str]]) -> None:
 
     table = Table(*columns, box=box.SIMPLE)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     console = Console(markup=False, highlight=False)
     if not console.is_terminal:
         # Whoever pipes a table wants all of it.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from federation.printing import printable
 from workspace.commands.common import (
     be_quiet,
     json_option,
@@ -132,7 +133,7 @@ def submit(
     experiment = federation.submit(plan, overrides, name)
     if follow:
         experiment.watch(show=not quiet)
-    click.echo(json.dumps(asdict(experiment.info()), indent=2) if as_json else experiment.name)
+    click.echo(json.dumps(asdict(experiment.info()), indent=2) if as_json else printable(experiment.name))
 
 
 @click.command()
@@ -150,7 +151,7 @@ def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -
             click.echo(json.dumps(asdict(event)))
         return
     info = found.watch(show=not quiet)
-    click.echo(f"{info.name}: {info.state} after {info.rounds} rounds, {info.exchanged_sha256}")
+    click.echo(printable(f"{info.name}: {info.state} after {info.rounds} rounds, {info.exchanged_sha256}"))
 
 
 @click.command()
@@ -160,7 +161,7 @@ def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -
 def stop(federation: Federation, experiment: str, as_json: bool) -> None:
     """Stop an experiment; what it has reached is kept."""
     info = federation.experiment(experiment).stop()
-    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: {info.state}")
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else printable(f"{info.name}: {info.state}"))
 
 
 @click.command()
@@ -181,7 +182,7 @@ def resume(
     """Queue a failed or stopped experiment again; of one that runs, take back failed and excluded envoys."""
     settings = dict(_setting(one) for one in overrides)
     info = federation.experiment(experiment).resume(settings, accept_code)
-    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: {info.state}")
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else printable(f"{info.name}: {info.state}"))
 
 
 @click.command()
@@ -192,7 +193,9 @@ def resume(
 def exclude(federation: Federation, experiment: str, envoy: str, as_json: bool) -> None:
     """Let a running experiment go on without an envoy; `fed resume` takes it back."""
     info = federation.experiment(experiment).exclude(envoy)
-    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: goes on without {envoy}")
+    click.echo(
+        json.dumps(asdict(info), indent=2) if as_json else printable(f"{info.name}: goes on without {envoy}")
+    )
 
 
 @click.command("rm")
@@ -202,7 +205,7 @@ def exclude(federation: Federation, experiment: str, envoy: str, as_json: bool) 
 def remove(federation: Federation, experiment: str, as_json: bool) -> None:
     """Remove an experiment that has ended, with its models and events; its name stays taken."""
     info = federation.experiment(experiment).remove()
-    click.echo(json.dumps(asdict(info), indent=2) if as_json else f"{info.name}: {info.state}")
+    click.echo(json.dumps(asdict(info), indent=2) if as_json else printable(f"{info.name}: {info.state}"))
 
 
 @click.command()

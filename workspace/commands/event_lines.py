@@ -6,7 +6,10 @@ import datetime as dt
 from collections.abc import Iterator
 from typing import Any
 
+from federation.printing import printable
 from workspace.infos import Event
+
+MAX_LINE = 20_000
 
 
 def event_lines(event: Event) -> Iterator[str]:
@@ -14,8 +17,8 @@ def event_lines(event: Event) -> Iterator[str]:
     when = dt.datetime.fromtimestamp(event.time).strftime("%Y-%m-%d %H:%M:%S")
     body = dict(event.body)
     traceback = body.pop("traceback", "")
-    yield f"{when} {event.kind:14} {' '.join(_words(body))}".rstrip()
-    yield from (f"    {line}" for line in traceback.splitlines())
+    yield printable(f"{when} {event.kind:14} {' '.join(_words(body))}".rstrip(), MAX_LINE)
+    yield from (f"    {printable(line)}" for line in traceback.splitlines())
 
 
 def _words(body: dict[str, Any]) -> Iterator[str]:
