@@ -33,7 +33,7 @@ class DirectorConfig:
     retention_days
         After which the models of an experiment that has ended go; left out: never.
     threads
-        Transfers of models and results at once; whoever only waits takes none.
+        Uploads at once, and pieces that are read for downloads; whoever only waits takes none.
     limits
         What one member may use at once.
     """
