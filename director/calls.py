@@ -1,10 +1,11 @@
-"""How calls are answered: what takes a moment in a small pool, what waits as a coroutine, what transfers in its own thread.
+"""How calls are answered: what takes a moment in a small pool, what waits as a coroutine, what transfers in threads.
 
 A call that only waits (an envoy for its orders or tasks, a watcher for events) must not hold a thread, or as many of them as
 there are threads keep everybody else out. Streams of tensors are as fast in threads as in coroutines
 (``benchmarks/server_forms.py``), and simpler: they read and write files.
 
-Who calls is checked before the first byte of a payload is read, and each message by its limits before it is used. A
+Who calls, and whether it may call now (`director.quotas`), is checked before the first byte of a payload is read, and each
+message by its limits before it is used. A
 `FederationError` becomes its status; anything else is a fault of the director's own, and leaves its traceback in the log. Both
 are marked as what the director has answered.
 

@@ -35,7 +35,7 @@ class DirectorConfig:
     reading
         Whether a workspace sees every experiment (``all``), or only those that it has submitted itself (``own``).
     threads
-        Transfers of models and results at once; whoever only waits takes none.
+        Uploads at once, and pieces that are read for downloads; whoever only waits takes none.
     limits
         What one member may use at once.
     """
