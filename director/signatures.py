@@ -10,7 +10,7 @@ from typing import Any
 
 from director.journal import Journal
 from director.rows import ExperimentRow
-from federation.amendments import amendment_settings
+from federation.amendments import MOST, amendment_settings
 from federation.errors import InputError, Refused
 from federation.identity import Credentials
 from federation.introduction import answer
@@ -125,6 +125,8 @@ class Signatures:
                 f"experiment {row.name} was changed meanwhile (this is change {amendment.number}, {wanted} is next): look "
                 "again, and resume it once more"
             )
+        if wanted > MOST:
+            raise InputError(f"experiment {row.name} was changed {MOST} times: submit it again")
         with self._journal.transaction() as journal:
             journal.execute(
                 "INSERT INTO amendments VALUES (?, ?, ?)",

@@ -20,6 +20,8 @@ CHANGEABLE = (
     "federation.settings.round_limit",
     "straggler_handling_policy.settings.straggler_cutoff_time",
 )
+MOST = 1000
+"""Amendments of one experiment: each travels to the sites with every order."""
 ACCEPT_CODE = "accept_code"
 """In an amendment beside a plan's settings: go on with the code that the envoys which are held share."""
 

@@ -222,6 +222,17 @@ def test_a_change_that_sites_would_refuse_changes_nothing(federation: Federation
     assert federation.journal.read("SELECT COUNT(*) FROM amendments") == [(0,)]
 
 
+def test_an_experiment_is_not_changed_without_end(federation: Federation) -> None:
+    federation.submit(federation.submission())
+    federation.experiments.stop("rows")
+    with federation.journal.transaction() as journal:
+        for number in range(1, 1001):
+            change = pb.Amendment(number=number).SerializeToString()
+            journal.execute("INSERT INTO amendments VALUES ('rows', ?, ?)", (number, change))
+    with pytest.raises(InputError, match="was changed 1000 times: submit it again"):
+        federation.resume(federation.amendment(number=1001))
+
+
 def test_an_operator_changes_what_others_have_submitted(federation: Federation) -> None:
     federation.submit(federation.submission())
     federation.experiments.stop("rows")

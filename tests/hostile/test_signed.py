@@ -208,6 +208,12 @@ def test_a_change_that_is_left_out_put_twice_or_taken_from_another_experiment_is
     assert "change 1 is not signed as it must be" in site.director.orders_and_hears(elsewhere)
 
 
+def test_changes_without_end_are_refused_before_they_are_checked(site: Site) -> None:
+    start = site.start()
+    start.amendments.extend(pb.Amendment(number=number) for number in range(1, 1002))
+    assert "was changed 1001 times, 1000 is the most" in site.director.orders_and_hears(start)
+
+
 def test_other_code_is_gone_on_with_only_if_that_was_signed(site: Site) -> None:
     start = site.start()
     alter_code(start)
