@@ -76,7 +76,9 @@ class Agent:
         self._state = config.state.expanduser() / config.name
         self.revoked = Revoked(self._state, None if insecure else config.certificates)
         self._kept = Kept(self._state / "experiments")
-        self._trust = Trust(self._connection.credentials, config.policy, self._state / "taken")
+        self._trust = Trust(
+            self._connection.credentials, config.policy, self._state / "taken", self.revoked.is_revoked
+        )
         self._director = ""
         self._failures = Failures(self._link, self._stop)
         self._workers = Workers([device.name for device in self._devices], self._work, self._failures.add)
