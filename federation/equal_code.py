@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0
-        "15ffec9fe9fba73298cd53d166e617a8625d65970acae6ad469251e793310c99",
+        "28db94089a21f4055d5e3fab29d6f6ec9a71a0ee3f45f16fd006fdb5c7e84d07",
     ),
 )
 
