@@ -79,7 +79,7 @@ def test_a_setting_without_one_would_be_found() -> None:
         ("task_runner.settings.batch_size", 10**9),
         ("task_runner.settings.evaluation_batch_size", 10**9),
         ("task_runner.settings.accumulation", 10**9),
-        ("task_runner.settings.learning_rate", 1e30),
+        ("task_runner.settings.learning_rate", 1e31),
         ("task_runner.settings.model.hidden_size", 10**9),
         ("task_runner.settings.model.conv_dim", [8] * 10_000),
         ("task_runner.settings.checkpoint", "a" * 1000),

@@ -51,7 +51,8 @@ class TrainingSettings:
         Samples in one forward pass of validation.
     """
 
-    learning_rate: Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)] = 3e-5
+    # However large, it costs neither time nor memory: that training diverges is said where it does.
+    learning_rate: Annotated[float, Field(gt=0, le=1e30, allow_inf_nan=False)] = 3e-5
     weight_decay: Share = 0.01
     beta2: Share = 0.999
     schedule: Literal["one_cycle", "linear", "constant"] = "linear"
