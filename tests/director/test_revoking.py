@@ -122,6 +122,7 @@ def test_where_one_part_cannot_be_written_none_is(tmp_path: Path, certificates: 
             revoke(alive, certificates, "north")
         with closing(sqlite3.connect(tmp_path / "state" / "journal.sqlite")) as other:
             other.execute("DROP TRIGGER no")
+        assert alive.journal.read("SELECT name FROM revocations") == []
         assert alive.kinds("rows") == before
         assert counted(alive) == {"north"}
         assert standing(alive, "north") == "active"
