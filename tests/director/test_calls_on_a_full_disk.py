@@ -7,7 +7,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,13 +20,13 @@ from director import server
 from director.config import DirectorConfig
 from director.disk import Disk
 from director.journal import Journal
-from director.service import DirectorService
 from federation.identity import NAME_KEY, ROLE_KEY
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.rpc import EXPERIMENT_KEY, is_answer
 from federation.tensors import digest, pack
 from tests.director.in_process import MODEL, TRAIN, VALIDATE, Director, director, statistics
+from tests.director.serving import end, service_of
 from tests.director.test_full_disk import failing
 
 DEADLINE = 60.0
@@ -42,9 +42,9 @@ class Served:
     went_on: threading.Semaphore
     stub: rpc.DirectorStub
 
-    def call(self, name: str, request: Any, caller: str = "alice", experiment: str = "rows") -> Any:
+    def call(self, name: str, request: Any, caller: str = "workspace", experiment: str = "rows") -> Any:
         """Call by a method's name, as a workspace or as an envoy."""
-        role = "workspace" if caller == "alice" else "envoy"
+        role = "workspace" if caller == "workspace" else "envoy"
         metadata = ((NAME_KEY, caller), (ROLE_KEY, role), (EXPERIMENT_KEY, experiment))
         return getattr(self.stub, name)(request, metadata=metadata, timeout=DEADLINE)
 
@@ -59,27 +59,27 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
         alive.experiments.on_fault = disk.note
         alive.submit()
         alive.connect("north", "south")
-        with listening(alive, disk) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with listening(tmp_path, alive, disk) as port, grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             yield Served(alive, disk, went_on, rpc.DirectorStub(channel))
         disk.close()
 
 
 @contextmanager
-def listening(alive: Director, disk: Disk) -> Iterator[int]:
+def listening(folder: Path, alive: Director, disk: Disk) -> Iterator[int]:
     started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event, int]] = Future()
 
     async def serve() -> None:
-        with ThreadPoolExecutor(4) as transfers, ThreadPoolExecutor(4) as pool:
-            service = DirectorService(alive.experiments, alive.blobs, alive.uploads, disk, pool)
-            listener = grpc.aio.server(migration_thread_pool=transfers)
-            rpc.add_DirectorServicer_to_server(service, listener)
-            port = listener.add_insecure_port("127.0.0.1:0")
-            await listener.start()
-            stopped = asyncio.Event()
-            started.set_result((asyncio.get_running_loop(), stopped, port))
-            await stopped.wait()
-            service.close()
-            await listener.stop(1.0)
+        service = service_of(folder, alive.experiments, alive.journal, alive.blobs, alive.uploads, disk)
+        listener = grpc.aio.server()
+        rpc.add_DirectorServicer_to_server(service, listener)
+        port = listener.add_insecure_port("127.0.0.1:0")
+        await listener.start()
+        stopped = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), stopped, port))
+        await stopped.wait()
+        service.close()
+        await listener.stop(1.0)
+        end(service)
 
     thread = threading.Thread(target=asyncio.run, args=(serve(),))
     thread.start()
@@ -128,10 +128,10 @@ def test_whoever_would_write_is_told_at_once_and_whoever_reads_is_answered(
     with no_room(served, monkeypatch):
         before = served.alive.kinds("rows")
         for name, request, caller in (
-            ("Stop", pb.Empty(), "alice"),
-            ("Resume", pb.ResumeRequest(), "alice"),
-            ("Exclude", pb.ExcludeRequest(envoy="north"), "alice"),
-            ("Submit", iter([pb.SubmitChunk(submission=pb.Submission())]), "alice"),
+            ("Stop", pb.Empty(), "workspace"),
+            ("Resume", pb.ResumeRequest(), "workspace"),
+            ("Exclude", pb.ExcludeRequest(envoy="north"), "workspace"),
+            ("Submit", iter([pb.SubmitChunk(submission=pb.Submission())]), "workspace"),
             ("ReportFailure", pb.Failure(reason="its GPU has gone"), "north"),
             ("SendTaskResults", result(), "north"),
         ):

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from director.changes import CHANGEABLE
 from director.experiments import Experiments
+from federation.amendments import CHANGEABLE
 from federation.errors import InputError
 from tests.director.in_process import announcement, director
 from tests.director.test_removal import Killed, kills

@@ -16,14 +16,13 @@ from director.blobs import BlobStore
 from director.disk import Disk
 from director.experiments import Experiments
 from director.journal import Journal
-from director.rights import Rights
-from director.service import DirectorService
 from director.uploads import Uploads
 from federation.certificates import make_authority, make_member, subject_of
 from federation.errors import Refused
 from federation.identity import Credentials, listen
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
+from tests.director.serving import end, service_of
 from tests.hostile.members import submission, submitted
 from workspace.client import Federation
 
@@ -43,9 +42,7 @@ class Running:
         uploads = Uploads(folder / "uploads", blobs)
         credentials = Credentials(self.certificates, "director")
         self.experiments = Experiments(journal, blobs, uploads, 1 << 20, credentials=credentials)
-        self.service = DirectorService(
-            self.experiments, blobs, uploads, Disk(folder), ThreadPoolExecutor(4), Rights(journal)
-        )
+        self.service = service_of(folder, self.experiments, journal, blobs, uploads, Disk(folder))
         self._credentials = credentials
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()))
@@ -54,7 +51,7 @@ class Running:
 
     async def _serve(self) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
-        server = grpc.aio.server(migration_thread_pool=ThreadPoolExecutor(8))
+        server = grpc.aio.server()
         rpc.add_DirectorServicer_to_server(self.service, server)
         self.address = f"localhost:{listen(server, 'localhost:0', self._credentials)}"
         await server.start()
@@ -62,6 +59,7 @@ class Running:
         await self._stopped.wait()
         self.service.close()
         await server.stop(0)
+        end(self.service)
 
     def close(self) -> None:
         """End it, and what is open still."""
