@@ -22,20 +22,19 @@ from director.changes import accept_shared_code, check_resume, exclude, queue_ag
 from director.envoys import Envoys, OnlineEnvoy, Orders
 from director.journal import Journal
 from director.lives import Lives
-from director.opening import FAULTS
 from director.record import discard_unreferenced
 from director.retention import Retention, check_has_models, check_is_there
 from director.revocations import Revocations
 from director.revoking import Revoking
 from director.rows import ExperimentRow, MemberRow
-from director.scheduling import cohort_of
 from director.signatures import Signatures
+from director.starting import Starting
 from director.states import ENDED, REMOVED
 from director.submissions import Submissions
 from director.uploads import Uploads
 from director.watching import Happened, events_after
 from federation.engine.aggregator import Aggregator
-from federation.errors import ExperimentFailed, InputError, Refused
+from federation.errors import InputError, Refused
 from federation.identity import Credentials
 from federation.protocol import federation_pb2 as pb
 
@@ -85,20 +84,15 @@ class Experiments:
         self._lives = Lives(
             journal, blobs, uploads, self.notify, self._has_turned, self._ended, self._note_fault
         )
-        self._attending = Attending(
-            journal, self._envoys, self._lives, self._lock, self._note_waiting, self._note_fault, clock
+        running = self._envoys, self._lives, self._lock
+        self._starting = Starting(
+            journal, *running, self._end, self.attention.set, self._note_fault, self.notify
         )
+        note_waiting = self._starting.note_waiting
+        self._attending = Attending(journal, *running, note_waiting, self._note_fault, clock)
         self.revocations = Revocations(journal, credentials)
         self._revoking = Revoking(
-            self.revocations,
-            journal,
-            blobs,
-            uploads,
-            self._envoys,
-            self._lives,
-            self._lock,
-            self._attending,
-            lambda name: self._tell_the_end(self._known(name)),
+            self.revocations, journal, blobs, uploads, *running, self._attending, self._tell_the_end_of
         )
         self._retention = Retention(journal, blobs, uploads, retention_days, self._gone, clock)
         if aside := blobs.sort_out(journal.named_blobs()):
@@ -106,7 +100,7 @@ class Experiments:
                 "%d blobs that the journal does not name are set aside for a week, in blobs/aside", len(aside)
             )
         uploads.keep(row.name for row in journal.experiments("running"))
-        self._go_on()
+        self._starting.go_on()
 
     # Envoys.
 
@@ -170,22 +164,8 @@ class Experiments:
         To be called whenever ``attention`` is set; returns seconds after which it must be called again, though nothing happens.
         """
         self.schedule()
-        asleep = RETRY_SECONDS if self._go_on() else math.inf
+        asleep = RETRY_SECONDS if self._starting.go_on() else math.inf
         return min(asleep, self._attending.attend(), self._retention.attend())
-
-    def _go_on(self) -> bool:
-        """Go on with what ran when the director went down; say whether a fault of the machine keeps something from it."""
-        with self._lock:
-            asleep = [
-                row for row in self._journal.experiments("running") if self._lives.get(row.name) is None
-            ]
-            said = {row.name: self._lives.go_on(row) for row in asleep}
-            try:
-                for row in asleep:
-                    self._note_waiting(row, said[row.name])
-            except FAULTS as error:
-                self._note_fault(error)
-        return any(said.values())
 
     # Experiments.
 
@@ -298,16 +278,8 @@ class Experiments:
     def schedule(self) -> None:
         """Start what can be started: oldest first, past those that still wait for envoys."""
         with self._lock:
-            if self.closing:
-                return
-            for row in self._journal.experiments("queued"):
-                try:
-                    self._try_start(row)
-                except FAULTS as error:
-                    logger.error(
-                        "experiment %s cannot be started now; it stays as it is: %s", row.name, error
-                    )
-                    self._note_fault(error)
+            if not self.closing:
+                self._starting.schedule()
 
     def discard(self, *blobs: str) -> None:
         """Remove those of some blobs that nothing in the journal names."""
@@ -326,30 +298,6 @@ class Experiments:
         self.news.ring()
         self.attention.set()
 
-    def _try_start(self, row: ExperimentRow) -> None:
-        if not row.rounds:
-            self._end(row.name, "failed", "its plan cannot be read; submit it again")
-            return
-        members = [member.name for member in self._journal.members(row.name)]
-        cohort, waiting = cohort_of(row, self._envoys, self._lives.work_of, members)
-        if waiting:
-            self._note_waiting(row, waiting)
-            return
-        try:
-            self._lives.start(row, [self._envoys[name] for name in cohort])
-        except ExperimentFailed as error:
-            self._end(row.name, "failed", str(error))
-        self.attention.set()
-
-    def _note_waiting(self, row: ExperimentRow, reason: str) -> None:
-        if reason == row.reason:
-            return
-        with self._journal.transaction():
-            self._journal.update_experiment(row.name, reason=reason)
-            if reason:
-                self._journal.add_event(row.name, "waiting", {"reason": reason})
-        self.notify()
-
     def _note_fault(self, error: Exception) -> None:
         if not isinstance(error, OSError) or not self.on_fault(error):
             # Nobody tells when it has passed.
@@ -364,15 +312,16 @@ class Experiments:
         with self._lock:
             self._lives.forget(name)
             self._attending.forget(name)
-            self._tell_the_end(self._known(name))
+            self._tell_the_end_of(name)
         self.schedule()
         self.attention.set()
 
     def _end(self, name: str, state: str, reason: str) -> None:
         self._lives.end(name, state, reason)
-        self._tell_the_end(self._known(name))
+        self._tell_the_end_of(name)
 
-    def _tell_the_end(self, row: ExperimentRow) -> None:
+    def _tell_the_end_of(self, name: str) -> None:
+        row = self._known(name)
         members = [member.name for member in self._journal.members(row.name)]
         self._envoys.order_stop(members, row.name)
         if self._is_done_with(row.name):
