@@ -213,7 +213,7 @@ def test_a_site_that_takes_no_task_for_now_starts_no_process_until_it_does(site:
     site.closed = "takes no task outside its hours"
     site.workers.start(order("birds"))
     site.wait_for(lambda: site.away == ["takes no task outside its hours"])
-    assert not psutil.Process().children()
+    assert not children()
     site.closed = None
     wait_for_process()
     assert site.away == ["takes no task outside its hours", "back"]
@@ -270,7 +270,7 @@ def test_a_worker_tells_what_passes_from_what_has_failed(error: str, reason: str
         f"def work(*_): raise {error}\n"
         "worker.work = work; sys.exit(worker.main())"
     )
-    work_order = WorkOrder("birds", "", "", "", "cpu", {}, {}, {}, "info", "")
+    work_order = WorkOrder("birds", "", "", "", "cpu", {}, {}, {}, "info", "", "")
     with subprocess.Popen(
         [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
