@@ -78,8 +78,8 @@ class Submissions:
                 "\n".join(f"the director refuses {line}" for line in str(error).splitlines())
             ) from error
         if not 0 < submission.blob.size <= self.max_model_bytes:
-            raise Refused(
-                f"a model of {submission.blob.size} bytes; this director takes up to {self.max_model_bytes}"
+            raise InputError(
+                f"a model of {submission.blob.size} bytes; this director takes up to {self.max_model_bytes} (max_model_gib)"
             )
         return plan
 

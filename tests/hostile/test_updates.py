@@ -14,7 +14,7 @@ from openfl.interface.aggregation_functions import WeightedAverage
 
 from federation.engine.build import build_aggregator
 from federation.engine.results import TaskOutput
-from federation.errors import DIVERGED, Refused
+from federation.errors import DIVERGED, InputError, Refused
 from federation.plan import plan_from_json
 from tests.director.in_process import MODEL, TRAIN, VALIDATE, Director, director, statistics
 from tests.director.known_work import Kept
@@ -273,3 +273,12 @@ def test_a_restart_between_asks_the_one_that_diverged_again(tmp_path: Path) -> N
         diverge(again, ["north"])
         assert standing(again)["north"] == "failed"
         assert again.experiments.experiment("rows").round == 1
+
+
+def test_a_model_that_can_never_pass_is_no_input(tmp_path: Path) -> None:
+    large = {"weight": np.ones((600, 600), np.float32)}
+    with director(tmp_path) as alive:
+        with pytest.raises(InputError, match=r"a model of \d+ bytes; this director takes up to 1048576"):
+            alive.submit(model=large)
+        assert alive.experiments.experiments() == []
+        assert alive.blobs.names() == []
