@@ -21,6 +21,7 @@ from federation.link import Backoff
 from federation.protocol import federation_pb2 as pb
 
 DEADLINE = 60.0
+others: set[psutil.Process] = set()
 WORKS = "sys.stdin.read()"  # until it is ended
 IS_KILLED = "os.kill(os.getpid(), signal.SIGKILL)"
 HAS_A_RESULT_TAKEN = "print('taken', flush=True)"
@@ -73,9 +74,10 @@ class Site:
 @pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
+    others.update(psutil.Process().children())
     yield site
     site.workers.close()
-    assert not psutil.Process().children(), "nothing is orphaned"
+    assert not children(), "nothing is orphaned"
 
 
 @pytest.fixture(autouse=True)
@@ -269,11 +271,16 @@ def test_a_worker_tells_what_passes_from_what_has_failed(error: str, reason: str
     assert (word, told["reason"], told.get("passing", False)) == ("failed", reason, passes)
 
 
+def children() -> list[psutil.Process]:
+    """Return the processes of the workers; other tests of this process may have left some of theirs for later ones."""
+    return [process for process in psutil.Process().children() if process not in others]
+
+
 def wait_for_process() -> psutil.Process:
     """Return the one process of the workers, as soon as it runs its own program: who forked it waits until then."""
     deadline, ours = threading.Event(), psutil.Process().cmdline()
     for _ in range(int(DEADLINE / 0.02)):
-        if (children := psutil.Process().children()) and children[0].cmdline() != ours:
-            return children[0]
+        if (found := children()) and found[0].cmdline() != ours:
+            return found[0]
         deadline.wait(0.02)
     raise AssertionError("no process")
