@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0
-        "28db94089a21f4055d5e3fab29d6f6ec9a71a0ee3f45f16fd006fdb5c7e84d07",
+        "86606161356a06f6c20f4f6b20e2832010039be0970b13c4684de84069efc36a",
     ),
 )
 
