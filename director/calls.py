@@ -214,7 +214,9 @@ async def _answering(
                 raise Refused(f"{identity}: its certificate {reason}")
             require_role(context, *roles)
             if len(caller.experiment) > MAX_NAME:
-                raise InputError(f"{EXPERIMENT_KEY} has more than {MAX_NAME} characters")
+                raise InputError(
+                    f"{EXPERIMENT_KEY} has {len(caller.experiment)} characters; up to {MAX_NAME} are taken"
+                )
             yield caller
     except grpc.aio.AbortError:
         raise
@@ -230,8 +232,7 @@ async def _answering(
 def _stranger(context: Any) -> Caller:
     """Return what is known of a caller before its certificate is looked at."""
     metadata = {pair[0]: pair[1] for pair in context.invocation_metadata() or ()}
-    experiment = str(metadata.get(EXPERIMENT_KEY, ""))
-    return Caller("", "", experiment[: MAX_NAME + 1], address_of_peer(context.peer()))
+    return Caller("", "", str(metadata.get(EXPERIMENT_KEY, "")), address_of_peer(context.peer()))
 
 
 class _Told(Exception):  # noqa: N818

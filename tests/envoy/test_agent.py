@@ -67,7 +67,7 @@ def agent(
         "director": address,
         "state": str(folder / "state"),
         "shard_descriptor": shard_entry(speech, 0, 1),
-        "policy": {"experiments": [], "unsigned": True} | dict(policy or {}),
+        "policy": {"unsigned": True} | ({"experiments": []} if policy is None else dict(policy)),
     }
     config = load(write_yaml(folder / "envoy_config.yaml", content), EnvoyConfig)
     running = Agent(config, [pb.Device(name="cpu")], insecure=True)

@@ -66,7 +66,7 @@ def said(config: EnvoyConfig, asked: CheckedPlan, parameters: float | None = Non
     )
     there = OnlineEnvoy("north", told, 0.0, SimpleQueue())
     needs = needs_of("birds", asked.config, parameters)
-    return str(refusal(config.policy, asked, config.checkpoints)), str(mismatch(needs, "c", there))
+    return str(refusal(config.policy, asked, config.checkpoints)), str(mismatch(needs, "c", there, "alice"))
 
 
 @pytest.mark.parametrize("name", LIMITS)

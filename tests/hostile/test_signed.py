@@ -154,13 +154,10 @@ def test_a_certificate_of_another_authority_is_refused(site: Site, tmp_path: Pat
     assert "a certificate of another authority" in site.director.orders_and_hears(start)
 
 
-@pytest.mark.parametrize(
-    ("certificate", "said"), [(b"none", "cannot be read"), (b"x" * (17 << 10), "too large")]
-)
-def test_what_is_no_certificate_is_refused(site: Site, certificate: bytes, said: str) -> None:
+def test_what_is_no_certificate_is_refused(site: Site) -> None:
     start = site.start()
-    start.submitted.signature.certificate = certificate
-    assert said in site.director.orders_and_hears(start)
+    start.submitted.signature.certificate = b"none"
+    assert "cannot be read" in site.director.orders_and_hears(start)
 
 
 def test_a_certificate_must_be_valid_when_an_experiment_is_first_taken_and_not_later(site: Site) -> None:
@@ -206,12 +203,6 @@ def test_a_change_that_is_left_out_put_twice_or_taken_from_another_experiment_is
     elsewhere = site.start()
     elsewhere.amendments.extend(start.amendments)
     assert "change 1 is not signed as it must be" in site.director.orders_and_hears(elsewhere)
-
-
-def test_changes_without_end_are_refused_before_they_are_checked(site: Site) -> None:
-    start = site.start()
-    start.amendments.extend(pb.Amendment(number=number) for number in range(1, 1002))
-    assert "was changed 1001 times, 1000 is the most" in site.director.orders_and_hears(start)
 
 
 def test_other_code_is_gone_on_with_only_if_that_was_signed(site: Site) -> None:

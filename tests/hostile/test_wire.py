@@ -53,6 +53,7 @@ class Member:
             "dataset": "none",
             "classes": ["a", "b"],
             "experiments": [EXPERIMENT],
+            "samples": {"train": 10, "validation": 10},
             "code_hashes": {EXPERIMENT: code_hash(EXPERIMENT)},
         }
         return self.stub.Connect(pb.Announcement(**(told | changes)))
@@ -396,9 +397,11 @@ def test_a_workspace_says_that_an_event_cannot_be_read(lying: Any, body: str) ->
         ([pb.ModelChunk(info=pb.ModelInfo(blob=pb.Blob(size=2**63)))], InputError),
     ],
 )
-def test_a_member_takes_no_model_that_is_none(lying: Any, chunks: Any, error: type[Exception]) -> None:
+def test_a_member_takes_no_model_that_is_none(
+    lying: Any, chunks: Any, error: type[Exception], tmp_path: Path
+) -> None:
     with Link(lying(chunks=chunks), Identity("north", "envoy"), None) as link, pytest.raises(error):
-        link.call(lambda stub: download(stub, pb.ModelRequest(round=0), ()), patience=0.0)
+        link.call(lambda stub: download(stub, pb.ModelRequest(round=0), (), tmp_path), patience=0.0)
 
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
