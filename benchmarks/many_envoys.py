@@ -144,6 +144,7 @@ def be_envoys(folder: Path, names: Sequence[str], address: str, works: bool, con
         classes=CLASSES,
         experiments=[EXPERIMENT],
         code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
+        samples={"train": 1, "validation": 1},
     )
     left = set(names)
 

@@ -45,7 +45,9 @@ def connect(alive: Director, certificates: Path, *names: str) -> None:
 
     for name in names:
         certificate = load_certificate(certificates / f"{name}.crt", "")
-        alive.connections[name] = alive.experiments.connect(name, announcement(), SimpleQueue(), certificate)
+        alive.connections[name] = alive.experiments.connect(
+            name, announcement(), SimpleQueue(), certificate=certificate
+        )
     alive.attend()
 
 

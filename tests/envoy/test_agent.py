@@ -223,7 +223,7 @@ def test_an_order_is_tried_again_though_its_disk_was_full_and_the_director_does_
     began: SimpleQueue[str] = SimpleQueue()
     ends = threading.Event()
 
-    def work(run: Run, order: Any, room: Any, away: Callable[[pb.Failure | None], None]) -> None:
+    def work(run: Run, order: Any, room: Any, away: Callable[[pb.Failure | None], None], **_: Any) -> None:
         away(pb.Failure(reason="its disk is full", passing=True))
         began.put(order.experiment)
         assert ends.wait(DEADLINE)

@@ -112,11 +112,11 @@ def test_what_cannot_be_removed_or_listed_now_is_said_and_stops_nobody(
     kept = Kept(tmp_path / "experiments")
     fill(kept.folder_of("birds"))
 
-    def fails(_: Path) -> None:
+    def fails(*_: object) -> None:
         raise OSError(errno.EROFS, "read-only")
 
     with monkeypatch.context() as patched:
-        patched.setattr("envoy.kept.shutil.rmtree", fails)
+        patched.setattr("envoy.kept.remove", fails)
         kept.forget("birds")
     assert kept.names() == ["birds"], "it is announced again, and forgotten later"
     (tmp_path / "file").touch()

@@ -114,7 +114,11 @@ def test_the_cpu_plan_learns_in_a_simulation_and_is_measured_by_bleu(simulated: 
     ]
     assert len(curve) == summary["rounds"] + 1
     assert curve.index(max(curve)) == summary["best_round"]
-    assert {row["metric"] for row in rows if row["task"] == "train"} == {"loss", "perplexity"}
+    assert {row["metric"] for row in rows if row["task"] == "train"} == {
+        "loss",
+        "perplexity",
+        "update_norm",
+    }
 
 
 def test_the_model_is_evaluated_with_an_interval(folder: Path, simulated: Path) -> None:
