@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0
-        "86606161356a06f6c20f4f6b20e2832010039be0970b13c4684de84069efc36a",
+        "92882c144601b9e6151a97757a1b185848b4c82ba45855e996c1ce267b57dcea",
     ),
 )
 

@@ -131,7 +131,9 @@ class Participation:
         """Take note that an envoy's loss is not finite; False if it does not take part in the round, or that is known."""
         if not self.is_awaited(name):
             return False
-        self._record.event("envoy_diverged", envoy=name, round=round_number, reason=reason)
+        self._record.event(
+            "envoy_diverged", envoy=name, round=round_number, reason=reason, traceback=traceback
+        )
         self.diverged[name] = reason, traceback
         return True
 

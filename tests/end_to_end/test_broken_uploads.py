@@ -81,6 +81,7 @@ class Running:
             classes=WORDS,
             experiments=[EXPERIMENT],
             code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
+            samples={"train": 5, "validation": 5},
         )
 
     def result(self) -> TaskOutput:

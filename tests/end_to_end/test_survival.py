@@ -85,11 +85,12 @@ def test_a_site_that_fails_is_named_and_the_next_experiment_is_not_harmed(
             ["task_runner.settings.learning_rate=1e30", "task_runner.settings.epochs=4"],
             name="wild",
         )
-        with pytest.raises(ExperimentFailed, match=r"(north|south) failed: .*learning_rate"):
+        said = r"diverged: at 2 of 2 envoys \(north, south\): .*learning_rate"
+        with pytest.raises(ExperimentFailed, match=said):
             wild.watch(show=False)
-        failed = [e for e in wild.events() if e.kind == "envoy_failed"]
-        assert failed, "the failure is reported"
-        assert "Traceback" in failed[0].body["traceback"]
+        diverged = [e for e in wild.events() if e.kind == "envoy_diverged"]
+        assert len(diverged) == 2, "both have said so"
+        assert "Traceback" in diverged[0].body["traceback"]
         assert "Traceback" in two_envoys.fed("logs", "wild")
         after = federation.submit(plan_file, ["aggregator.settings.rounds_to_train=1"])
         assert after.watch(show=False).state == "finished"
