@@ -136,6 +136,7 @@ def collaborate(folder: Path, name: str, address: str, tensors: Sequence[str]) -
         classes=CLASSES,
         experiments=[EXPERIMENT],
         code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
+        samples={"train": 1, "validation": 1},
     )
     with Link(address, Identity(name, "envoy"), folder) as link:
         orders = link.stream(lambda stub: stub.Connect(announcement))
