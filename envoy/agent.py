@@ -6,6 +6,7 @@ and the director sends it what it should be doing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import uuid
@@ -225,5 +226,6 @@ class Agent:
         except OSError as error:
             if (full := what_is_full(error)) is None:
                 raise
-            return pb.Failure(reason=f"its disk takes nothing ({full.strerror})", passing=True)
+            what = "fails" if full.errno == errno.EIO else "is full"
+            return pb.Failure(reason=f"its disk {what} ({full.strerror})", passing=True)
         return None

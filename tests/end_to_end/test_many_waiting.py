@@ -71,6 +71,7 @@ class Caller:
             classes=["a", "b"],
             experiments=[EXPERIMENT],
             code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
+            samples={"train": 1, "validation": 1},
         )
         orders = self.stub.Connect(announcement)
         assert next(orders).HasField("connected")

@@ -23,7 +23,7 @@ def test_rounds_are_changed_by_a_signed_resume_that_sites_follow(
             two_envoys.fed("resume", experiment.name, "--set", f"{ROUNDS}={rounds}")
         experiment.stop()
         said = two_envoys.fed("resume", "tiny", "--name", "bob", "--set", f"{ROUNDS}=10", code=5)
-        assert "experiment tiny is workspace's: only they or an operator may change it" in said
+        assert "experiment tiny is workspace's: ask its owner, or an operator of the federation" in said
         done = experiment.info().round
         two_envoys.fed("resume", experiment.name, "--set", f"{ROUNDS}={done + 1}")
         assert experiment.watch(show=False).rounds == done + 1

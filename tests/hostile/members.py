@@ -89,6 +89,7 @@ class Site:
             classes=["a", "b"],
             experiments=[EXPERIMENT],
             code_hashes={EXPERIMENT: code_hash(EXPERIMENT)},
+            samples={"train": 1, "validation": 1},
             fingerprint=self.name,
             process=uuid.uuid4().hex,
         )
