@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,8 @@ END_SECONDS = 5.0
 class _Call:
     context: Any
     certificate: x509.Certificate
-    # Of a coroutine, which may wait for something that does not come any more.
-    task: asyncio.Task[Any] | None
+    # It may wait for something that does not come any more.
+    task: asyncio.Task[Any]
 
 
 class OpenCalls:
@@ -38,15 +37,13 @@ class OpenCalls:
 
     @contextmanager
     def during(self, context: Any) -> Iterator[None]:
-        """Know of a call while the context lasts, which is within it."""
+        """Know of a call while the context lasts, which is within it; for its coroutine."""
         if (certificate := certificate_of(context)) is None:
             yield
             return
-        try:
-            task = asyncio.current_task()
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:  # it is answered in a thread
-            task = None
+        task = asyncio.current_task()
+        assert task is not None
+        self._loop = asyncio.get_running_loop()
         call = _Call(context, certificate, task)
         with self._lock:
             self._calls.add(call)
@@ -60,13 +57,10 @@ class OpenCalls:
         """End the calls with a certificate of which there is a reason to, and tell it those who made them; return how many."""
         with self._lock:
             ending = [(call, said) for call in self._calls if (said := reason(call.certificate))]
-        loop = self._loop
-        ended: list[Future[None]] = []
-        for call, said in ending:
-            if call.task is not None and loop is not None:
-                ended.append(asyncio.run_coroutine_threadsafe(_cancelled(call, said), loop))
-            else:
-                call.context.abort(grpc.StatusCode.PERMISSION_DENIED, said, _MARK)
+            loop = self._loop
+        if loop is None:
+            return 0
+        ended = [asyncio.run_coroutine_threadsafe(_cancelled(call, said), loop) for call, said in ending]
         for future in ended:
             with suppress(Exception):  # it has ended by itself
                 future.result(END_SECONDS)
@@ -79,5 +73,4 @@ _MARK = ((ANSWER_KEY, Refused.__name__),)
 async def _cancelled(call: _Call, said: str) -> None:
     with suppress(Exception):
         await call.context.abort(grpc.StatusCode.PERMISSION_DENIED, said, _MARK)
-    if call.task is not None:
-        call.task.cancel()
+    call.task.cancel()

@@ -9,10 +9,8 @@ from typing import Literal
 from director.calls import Caller
 from director.journal import Journal
 from director.rows import ExperimentRow
+from federation.certificates import OPERATOR
 from federation.errors import Refused
-
-OPERATOR = "operator"
-USERS = ("workspace", OPERATOR)
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 from director.calls import Caller, brief, sending
 from director.envoy_calls import EnvoyCalls
-from director.rights import USERS
 from director.user_calls import UserCalls
+from federation.certificates import USERS
 from federation.engine.client import StaleRound
 from federation.errors import InputError
 from federation.protocol import federation_pb2 as pb
@@ -20,7 +20,7 @@ from federation.protocol import federation_pb2 as pb
 class DirectorService(EnvoyCalls, UserCalls):
     """Answers envoys, workspaces and operators; here is what more than one may ask. Its parameters are those of `Desk`."""
 
-    @brief("envoy", "workspace", "operator")
+    @brief("envoy", *USERS)
     def Introduce(self, request: pb.Challenge, caller: Caller) -> pb.Introduction:  # noqa: N802
         """Show who we are."""
         return self._experiments.signatures.introduce(request)

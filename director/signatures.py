@@ -11,11 +11,12 @@ from typing import Any
 from director.journal import Journal
 from director.rows import ExperimentRow
 from federation.amendments import MOST, amendment_settings
+from federation.certificates import OPERATOR, USERS
 from federation.errors import InputError, Refused
 from federation.identity import Credentials
 from federation.introduction import answer
 from federation.protocol import federation_pb2 as pb
-from federation.signing import SUBMITTERS, Signer, authority_of, text_of_amendment, text_of_submission, verify
+from federation.signing import Signer, authority_of, text_of_amendment, text_of_submission, verify
 
 
 def submitted(journal: Journal, experiment: str) -> pb.Submission | None:
@@ -114,7 +115,7 @@ class Signatures:
             )
         text = text_of_amendment(submission.director, submission.id, amendment.number, amendment.settings)
         signer = self._verified(amendment.signature, text, by, "change")
-        if by != row.submitted_by and signer.identity.role != "operator":
+        if by != row.submitted_by and signer.identity.role != OPERATOR:
             raise Refused(
                 f"experiment {row.name} is {row.submitted_by}'s: only they or an operator may change it"
             )
@@ -137,7 +138,7 @@ class Signatures:
     def _verified(self, signature: pb.Signature, text: bytes, by: str, what: str) -> Signer:
         assert self._credentials is not None
         try:
-            signer = verify(signature, text, authority_of(self._credentials), SUBMITTERS)
+            signer = verify(signature, text, authority_of(self._credentials), USERS)
         except Refused as error:
             raise Refused(f"the {what} is not signed as it must be: {error}") from None
         if signer.identity.name != by:

@@ -11,8 +11,8 @@ from functools import partial
 from director.answers import described, end_of, listing
 from director.calls import Caller, brief, in_pool, receiving, sending, waiting_stream
 from director.desk import Desk
-from director.rights import OPERATOR, USERS
 from director.rows import ExperimentRow
+from federation.certificates import OPERATOR, USERS
 from federation.errors import Unreachable
 from federation.protocol import federation_pb2 as pb
 from federation.protocol.limits import LARGEST_ANSWER

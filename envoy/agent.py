@@ -6,7 +6,6 @@ and the director sends it what it should be doing.
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import uuid
@@ -28,7 +27,7 @@ from envoy.policy import (
     refusal,
 )
 from envoy.revoked import Revoked
-from envoy.room import has_room, what_is_full
+from envoy.room import has_room, what_is_full, words_of
 from envoy.run import Run
 from envoy.trust import Trust
 from envoy.worker import WorkOrder
@@ -226,6 +225,5 @@ class Agent:
         except OSError as error:
             if (full := what_is_full(error)) is None:
                 raise
-            what = "fails" if full.errno == errno.EIO else "is full"
-            return pb.Failure(reason=f"its disk {what} ({full.strerror})", passing=True)
+            return pb.Failure(reason=words_of(full), passing=True)
         return None

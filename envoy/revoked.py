@@ -6,7 +6,6 @@ A director can withhold an entry; it can neither make one up nor take one back.
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from cryptography import x509
@@ -14,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from federation.certificates import AUTHORITY, certificate_file, load_certificate
 from federation.errors import InputError, Refused
+from federation.files import write_whole
 from federation.permissions import make_private
 from federation.protocol import federation_pb2 as pb
 from federation.revocation import RevocationList, check_revocation, told
@@ -85,11 +85,4 @@ class Revoked:
 
     def _write(self) -> None:
         make_private(self._file.parent)
-        new = self._file.with_suffix(".partial")
-        new.unlink(missing_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as out:
-            out.write(pb.Revocations(revocations=self._list).SerializeToString())
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(self._file)
+        write_whole(self._file, pb.Revocations(revocations=self._list).SerializeToString(), 0o600)

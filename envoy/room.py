@@ -22,6 +22,11 @@ def what_is_full(error: BaseException | None) -> OSError | None:
     return None
 
 
+def words_of(full: OSError) -> str:
+    """Put into words what `what_is_full` has found."""
+    return f"its disk {'fails' if full.errno == errno.EIO else 'is full'} ({full.strerror})"
+
+
 def has_room(folder: Path) -> bool:
     """Say whether a folder takes a little more; it is made if it is not there."""
     try:

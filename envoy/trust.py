@@ -6,10 +6,8 @@ signed; later only the signature counts, and that the certificate is not revoked
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -19,11 +17,13 @@ from cryptography import x509
 
 from envoy.config import SitePolicy
 from federation.amendments import ACCEPT_CODE, amended
+from federation.certificates import OPERATOR, USERS
 from federation.errors import InputError, Refused
+from federation.files import write_whole
 from federation.identity import Credentials
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
-from federation.signing import SUBMITTERS, Signer, authority_of, text_of_amendment, text_of_submission, verify
+from federation.signing import Signer, authority_of, text_of_amendment, text_of_submission, verify
 
 
 def nobody_is_revoked(certificate: x509.Certificate) -> str:
@@ -132,19 +132,17 @@ class Trust:
                 raise Refused(f"change {number} of the experiment is missing, or comes twice")
             text = text_of_amendment(submission.director, submission.id, number, amendment.settings)
             signer = self._verified(amendment.signature, text, f"change {number}", number > known)
-            if signer.identity.name != owner and signer.identity.role != "operator":
+            if signer.identity.name != owner and signer.identity.role != OPERATOR:
                 raise Refused(f"change {number} is signed by {signer.identity}, the submission by {owner}")
 
     def _verified(self, signature: pb.Signature, text: bytes, what: str, in_time: bool) -> Signer:
         assert self._credentials is not None
         try:
-            signer = verify(signature, text, authority_of(self._credentials), SUBMITTERS, in_time=in_time)
+            signer = verify(signature, text, authority_of(self._credentials), USERS, in_time=in_time)
         except Refused as error:
             raise Refused(f"the {what} is not signed as it must be: {error}") from None
         if reason := self._is_revoked(signer.certificate):
-            raise Refused(
-                f"the {what} is signed by {signer.identity}, whose certificate is revoked: {reason}"
-            )
+            raise Refused(f"the {what} is signed by {signer.identity}, whose certificate {reason}")
         return signer
 
     def _taken(self, submission: str) -> Taken | None:
@@ -160,17 +158,7 @@ class Trust:
         """Note what is taken; on disk, so that the experiment is not taken for another after a fault of the machine."""
         file = self._file(submission)
         file.parent.mkdir(parents=True, exist_ok=True)
-        new = file.with_suffix(".new")
-        try:
-            with new.open("w") as out:
-                out.write(json.dumps(asdict(taken)))
-                out.flush()
-                os.fsync(out.fileno())
-            new.replace(file)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                new.unlink()
-            raise
+        write_whole(file, json.dumps(asdict(taken)).encode())
 
     def _file(self, submission: str) -> Path:
         return self._folder / hashlib.sha256(submission.encode()).hexdigest()

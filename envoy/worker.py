@@ -8,7 +8,6 @@ that a result was taken, or why it has failed; the agent lives on to tell the di
 from __future__ import annotations
 
 import dataclasses
-import errno
 import json
 import logging
 import os
@@ -25,7 +24,7 @@ from envoy.client import GrpcAggregatorClient
 from envoy.connection import Connection
 from envoy.hours import Hours, OutsideHours
 from envoy.policy import refusal_of_model
-from envoy.room import what_is_full
+from envoy.room import what_is_full, words_of
 from federation.code import code_hash
 from federation.equal_code import is_equal
 from federation.errors import FederationError, Refused, kind_of
@@ -120,8 +119,7 @@ def _failure_of(error: Exception) -> dict[str, Any]:
     """Describe an error as the fields of the message that tells the director of it."""
     told = traceback.format_exc()
     if (full := what_is_full(error)) is not None:
-        what = "fails" if full.errno == errno.EIO else "is full"
-        return {"reason": f"its disk {what} ({full.strerror})", "traceback": told, "passing": True}
+        return {"reason": words_of(full), "traceback": told, "passing": True}
     if isinstance(error, OutsideHours):
         return {"reason": str(error), "passing": True}
     reason = str(error) if isinstance(error, FederationError) else f"{type(error).__name__}: {error}"

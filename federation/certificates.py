@@ -29,6 +29,9 @@ from federation.permissions import require_secret
 
 Role = Literal["director", "envoy", "workspace", "operator"]
 ROLES: tuple[str, ...] = get_args(Role)
+OPERATOR = "operator"
+USERS = ("workspace", OPERATOR)
+"""The roles of people: what they submit and change is signed."""
 AUTHORITY = "authority"
 AUTHORITY_DAYS = 3650
 MEMBER_DAYS = 730

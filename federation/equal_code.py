@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0
-        "92882c144601b9e6151a97757a1b185848b4c82ba45855e996c1ce267b57dcea",
+        "be3f2db3e755d37f4efd4c4c85ee393b442a3c2e34f16544ec4a2ed299e03c70",
     ),
 )
 

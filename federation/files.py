@@ -1,4 +1,4 @@
-"""Files that are somebody else's: only regular ones are opened, and no more is read than they may hold."""
+"""Files as bytes: of others' only regular ones are opened, and no more is read than they may hold; ours are written whole."""
 
 from __future__ import annotations
 
@@ -57,6 +57,32 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
 def read_text(path: Path, most: int) -> str:
     """Read a text file in UTF-8, as `read_regular` does; raises UnicodeDecodeError, too."""
     return read_regular(path, most).decode()
+
+
+def write_whole(file: Path, content: bytes, mode: int = 0o666) -> None:
+    """Write a file at once or not at all, with a mode that the umask narrows; it is on disk when this returns.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; what was there stays.
+    """
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    try:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(file)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _in_units(size: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography import x509
@@ -10,6 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from federation.errors import InputError
+from federation.files import write_whole
 
 
 def write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:
@@ -29,17 +29,8 @@ def write_certificate(file: Path, certificate: x509.Certificate | x509.Certifica
 
 
 def _write(file: Path, content: bytes, mode: int) -> None:
-    new = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        try:
-            with os.fdopen(descriptor, "wb") as out:
-                out.write(content)
-                os.fsync(out.fileno())
-            new.replace(file)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
+        write_whole(file, content, mode)
     except OSError as error:
         raise InputError(f"{file.parent}: cannot be written: {error.strerror}") from None

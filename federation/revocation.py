@@ -14,14 +14,13 @@ from collections.abc import Iterable, Iterator
 
 from cryptography import x509
 
-from federation.certificates import SKEW, issued_at, subject_of
+from federation.certificates import OPERATOR, SKEW, issued_at, subject_of
 from federation.errors import InputError, Refused
 from federation.identity import Credentials
 from federation.names import check_name
 from federation.protocol import federation_pb2 as pb
-from federation.signing import Signer, sign, verify
+from federation.signing import Signer, sign, text_of, verify
 
-OPERATORS = ("operator",)
 MAX_REASON = 200
 
 _TAG = b"fed-revocation-1\0"
@@ -43,9 +42,7 @@ def as_serial(text: str) -> str:
 
 def text_of_revocation(entry: pb.Revocation) -> bytes:
     """Return what is signed of an entry: all of it, in a fixed order, each field behind its length."""
-    fields = (entry.name, entry.serial, float(entry.time).hex(), entry.reason, entry.by)
-    encoded = [field.encode() for field in fields]
-    return _TAG + b"".join(len(field).to_bytes(8, "big") + field for field in encoded)
+    return text_of(_TAG, entry.name, entry.serial, float(entry.time).hex(), entry.reason, entry.by)
 
 
 def signed_revocation(
@@ -93,7 +90,7 @@ def check_revocation(entry: pb.Revocation, authority: x509.Certificate) -> Signe
     if (fault := _fault(entry)) is not None:
         raise Refused(f"the revocation is refused: {fault}")
     try:
-        signer = verify(entry.signature, text_of_revocation(entry), authority, OPERATORS, in_time=False)
+        signer = verify(entry.signature, text_of_revocation(entry), authority, (OPERATOR,), in_time=False)
     except Refused as error:
         raise Refused(f"the revocation of {entry.name} is refused: {error}") from None
     when = dt.datetime.fromtimestamp(entry.time, dt.UTC)

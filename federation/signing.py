@@ -33,8 +33,6 @@ from federation.protocol import federation_pb2 as pb
 
 MAX_CERTIFICATE = 16 << 10
 MAX_SIGNATURE = 1 << 10
-SUBMITTERS = ("workspace", "operator")
-"""The roles whose submissions and amendments count."""
 
 _SUBMISSION = b"fed-submission-1\0"
 _AMENDMENT = b"fed-amendment-1\0"
@@ -49,9 +47,15 @@ class Signer:
     certificate: x509.Certificate
 
 
+def text_of(tag: bytes, *fields: str | bytes) -> bytes:
+    """Return what is signed of some fields: each behind its length, after a tag that says what they are."""
+    encoded = [field if isinstance(field, bytes) else field.encode() for field in fields]
+    return tag + b"".join(len(field).to_bytes(8, "big") + field for field in encoded)
+
+
 def text_of_submission(submission: pb.Submission) -> bytes:
     """Return what is signed of a submission: all that decides what a site does, but for the experiment's name."""
-    return _text(
+    return text_of(
         _SUBMISSION,
         submission.director,
         submission.id,
@@ -66,12 +70,12 @@ def text_of_submission(submission: pb.Submission) -> bytes:
 def text_of_amendment(director: str, submission: str, number: int, settings: Mapping[str, str]) -> bytes:
     """Return what is signed of an amendment of a submission, which its id stands for."""
     pairs = [part for pair in sorted(settings.items()) for part in pair]
-    return _text(_AMENDMENT, director, submission, str(number), *pairs)
+    return text_of(_AMENDMENT, director, submission, str(number), *pairs)
 
 
 def text_of_introduction(nonce: bytes) -> bytes:
     """Return what a director signs to show that it is one."""
-    return _text(_INTRODUCTION, nonce)
+    return text_of(_INTRODUCTION, nonce)
 
 
 def sign(credentials: Credentials, text: bytes) -> pb.Signature:
@@ -148,8 +152,3 @@ def verify(
             f"to {certificate.not_valid_after_utc:%Y-%m-%d} only"
         )
     return Signer(identity, certificate)
-
-
-def _text(tag: bytes, *fields: str | bytes) -> bytes:
-    encoded = [field if isinstance(field, bytes) else field.encode() for field in fields]
-    return tag + b"".join(len(field).to_bytes(8, "big") + field for field in encoded)

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import mmap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from federation.errors import InputError, Refused, Unreachable
+from federation.errors import InputError, Refused
 
 Array = npt.NDArray[Any]
 Tensors = Mapping[str, Array]
@@ -159,26 +159,6 @@ def all_finite(value: Array) -> bool:
         return True
     flat = value.reshape(-1)
     return all(bool(np.isfinite(flat[i : i + (1 << 18)]).all()) for i in range(0, flat.size, 1 << 18))
-
-
-def assemble(pieces: Iterable[bytes], size: int) -> bytes:
-    """Join streamed pieces of so many bytes in all.
-
-    Raises
-    ------
-    Refused
-        If more arrive.
-    Unreachable
-        If fewer do: a stream that broke off is nobody's misbehaviour, and comes again.
-    """
-    buffer = bytearray()
-    for piece in pieces:
-        buffer += piece
-        if len(buffer) > size:
-            raise Refused(f"more than the {size} bytes that were announced arrived")
-    if len(buffer) < size:
-        raise Unreachable(f"{len(buffer)} of {size} bytes arrived")
-    return bytes(buffer)
 
 
 def _first(names: list[str]) -> str:

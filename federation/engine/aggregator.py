@@ -109,10 +109,6 @@ class Aggregator(Rounds):
         if not self.wants(collaborator_name, round_number, task_name):
             return False
         trains = self.assigner.tasks[task_name]["function"] == "train_task"
-        try:
-            model = self.get_model(round_number)
-        except StaleRound:
-            return False
         metrics = check_result(
             task_name,
             data_size,
@@ -123,7 +119,10 @@ class Aggregator(Rounds):
             self._most_samples(collaborator_name, trains),
         )
         if trains:
-            length = norm_of(named_tensors, model)
+            try:
+                length = norm_of(named_tensors, self.get_model(round_number))
+            except StaleRound:
+                return False
             named_tensors = replace(named_tensors, norm=length)
             metrics = {**metrics, "update_norm": length}
         result = TaskResult(collaborator_name, round_number, task_name, data_size, named_tensors, metrics)

@@ -66,7 +66,7 @@ def check_result(
 
 
 def norm_of(output: TaskOutput, model: Tensors) -> float:
-    """Return the norm of an update.
+    """Return the norm of an update less the model that it was trained from, unless it is known already.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from typing import Any
 from openfl.utilities import TensorKey, change_tags
 
 from federation.engine.aggregation import aggregate
-from federation.engine.checks import derive_total
+from federation.engine.checks import derive_total, norm_of
 from federation.engine.norms import norm, outliers, scaled_down
 from federation.engine.results import BestModel, TaskOutput
 from federation.engine.tensor_db import TensorDB
@@ -103,7 +103,7 @@ def outcome_of(
     most = 0.0
     if updates:
         model = tensor_db.model(origin, finished.number, expected)
-        norms = {name: _norm_of(output, model) for name, output in updates.items()}
+        norms = {name: norm_of(output, model) for name, output in updates.items()}
         above, most = outliers(norms, norm(model), settings.clip or settings.outlier)
     left_out = {} if settings.clip is not None else above
     names = [name for name in finished.names if name not in left_out]
@@ -148,10 +148,6 @@ def events_of(outcome: Outcome, round_number: int) -> tuple[tuple[str, dict[str,
     if outcome.left_out and not outcome.counted:
         told.append(("nobody_counted", {"reason": "every update was left out: the model stays as it was"}))
     return tuple((kind, {"round": round_number} | body) for kind, body in told)
-
-
-def _norm_of(output: TaskOutput, model: Tensors) -> float:
-    return norm(output.tensors, model) if output.norm is None else output.norm
 
 
 def _clip(

@@ -64,3 +64,24 @@ def test_a_workspace_takes_no_damaged_model_home(tmp_path: Path) -> None:
         pytest.raises(Unreachable, match="was announced"),
     ):
         federation.call(lambda stub: download(stub, pb.ModelRequest(kept="best"), (), tmp_path), patience=1.0)
+
+
+class BreaksOff(FakeDirector):
+    """Ends in the middle of a model, as if that were its end."""
+
+    def GetModel(self, request: Any, context: Any) -> Iterator[pb.ModelChunk]:
+        sha256, size = measure(MODEL)
+        yield pb.ModelChunk(info=pb.ModelInfo(blob=pb.Blob(sha256=sha256, size=size)))
+        yield pb.ModelChunk(data=bytes(4))
+
+
+def test_a_model_of_fewer_bytes_than_were_announced_comes_again_and_is_nobodys_misbehaviour(
+    tmp_path: Path,
+) -> None:
+    size = measure(MODEL)[1]
+    with (
+        serving(BreaksOff()) as address,
+        Link(address, Identity("north", "envoy"), None) as link,
+        pytest.raises(Unreachable, match=f"4 of {size} bytes arrived"),
+    ):
+        link.call(lambda stub: download(stub, pb.ModelRequest(round=0), (), tmp_path), patience=0.0)

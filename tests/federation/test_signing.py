@@ -8,13 +8,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from federation.certificates import load_certificate, make_authority, make_member
+from federation.certificates import USERS, load_certificate, make_authority, make_member
 from federation.errors import Refused
 from federation.identity import Credentials
 from federation.introduction import covers
 from federation.protocol import federation_pb2 as pb
 from federation.signing import (
-    SUBMITTERS,
     authority_of,
     sign,
     text_of_amendment,
@@ -87,7 +86,7 @@ def test_a_change_cannot_be_read_as_another() -> None:
 
 
 def test_a_signature_says_whose_it_is(alice: Credentials) -> None:
-    signer = verify(sign(alice, b"text"), b"text", authority_of(alice), SUBMITTERS)
+    signer = verify(sign(alice, b"text"), b"text", authority_of(alice), USERS)
     assert str(signer.identity) == "workspace alice"
     assert signer.certificate.serial_number
 
@@ -96,15 +95,15 @@ def test_a_signature_of_something_else_or_by_somebody_else_is_refused(alice: Cre
     authority = authority_of(alice)
     make_member(alice.folder, "north", "envoy")
     with pytest.raises(Refused, match="workspace alice has not signed this"):
-        verify(sign(alice, b"text"), b"texts", authority, SUBMITTERS)
+        verify(sign(alice, b"text"), b"texts", authority, USERS)
     with pytest.raises(Refused, match="this is for the role workspace or operator"):
-        verify(sign(Credentials(alice.folder, "north"), b"text"), b"text", authority, SUBMITTERS)
+        verify(sign(Credentials(alice.folder, "north"), b"text"), b"text", authority, USERS)
     borrowed = pb.Signature(
         certificate=(alice.folder / "alice.crt").read_bytes(),
         signature=sign(Credentials(alice.folder, "north"), b"text").signature,
     )
     with pytest.raises(Refused, match="has not signed this"):
-        verify(borrowed, b"text", authority, SUBMITTERS)
+        verify(borrowed, b"text", authority, USERS)
 
 
 def test_a_certificate_counts_in_its_time_unless_that_was_seen_before(alice: Credentials) -> None:
@@ -112,15 +111,13 @@ def test_a_certificate_counts_in_its_time_unless_that_was_seen_before(alice: Cre
     for ends_in in (-DAY, 20 * DAY):  # it has ended, or has not begun
         signature.certificate = reissued(alice, ends_in=ends_in)
         with pytest.raises(Refused, match=r"the certificate of workspace alice, .* is valid from"):
-            verify(signature, b"text", authority_of(alice), SUBMITTERS)
-        assert verify(signature, b"text", authority_of(alice), SUBMITTERS, in_time=False)
+            verify(signature, b"text", authority_of(alice), USERS)
+        assert verify(signature, b"text", authority_of(alice), USERS, in_time=False)
 
 
 def test_the_authoritys_own_certificate_signs_nothing(alice: Credentials) -> None:
     with pytest.raises(Refused):
-        verify(
-            sign(Credentials(alice.folder, "authority"), b"text"), b"text", authority_of(alice), SUBMITTERS
-        )
+        verify(sign(Credentials(alice.folder, "authority"), b"text"), b"text", authority_of(alice), USERS)
 
 
 @pytest.mark.parametrize("damage", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
@@ -128,7 +125,7 @@ def test_what_is_no_certificate_is_refused(alice: Credentials, damage: bytes) ->
     signature = sign(alice, b"text")
     signature.certificate = damage
     with pytest.raises(Refused, match="cannot be read"):
-        verify(signature, b"text", authority_of(alice), SUBMITTERS)
+        verify(signature, b"text", authority_of(alice), USERS)
 
 
 def test_a_key_of_another_kind_is_refused(alice: Credentials) -> None:
@@ -136,7 +133,7 @@ def test_a_key_of_another_kind_is_refused(alice: Credentials) -> None:
     signature = sign(alice, b"text")
     signature.certificate = reissued(alice, public_key=key.public_key())
     with pytest.raises(Refused, match="no elliptic-curve key"):
-        verify(signature, b"text", authority_of(alice), SUBMITTERS)
+        verify(signature, b"text", authority_of(alice), USERS)
 
 
 @pytest.mark.parametrize(

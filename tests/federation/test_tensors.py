@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from federation.errors import InputError, Refused, Unreachable
-from federation.tensors import assemble, chunks, digest, open_mapped, pack, unpack
+from federation.errors import InputError
+from federation.tensors import chunks, digest, open_mapped, pack, unpack
 
 
 def several() -> dict[str, Any]:
@@ -90,15 +90,3 @@ def test_a_bad_layout_is_an_error_in_one_line(tmp_path: Path, what: str) -> None
 def test_a_dtype_that_numpy_lacks_cannot_travel() -> None:
     with pytest.raises(InputError, match="complex128 cannot travel"):
         pack({"a": np.zeros(1, np.complex128)})
-
-
-def test_more_bytes_than_announced_are_not_collected() -> None:
-    with pytest.raises(Refused, match="more than the 10 bytes"):
-        assemble(iter([b"12345678"] * 1_000_000), size=10)
-
-
-def test_what_is_received_is_neither_more_nor_less_than_announced() -> None:
-    """Less is a connection that broke: it comes again, and is nobody's misbehaviour."""
-    assert assemble(iter([b"1234", b"5678"]), 8) == b"12345678"
-    with pytest.raises(Unreachable, match="4 of 8 bytes"):
-        assemble(iter([b"1234"]), 8)
