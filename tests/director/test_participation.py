@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from federation.errors import InputError, Refused
+from federation.errors import InputError
 from tests.director.in_process import HASH, TRAIN, TUNED, VALIDATE, Director, director
 
 THREE = ("north", "south", "west")
@@ -336,123 +336,6 @@ def test_an_envoy_that_returns_changed_is_held_until_it_fits(tmp_path: Path, cha
         assert fits.get(timeout=5).start.experiment == "rows"
         alive.finish("rows", VALUES)
         assert bodies(alive, "round_closed")[0]["cohort"] == list(THREE)
-
-
-def test_an_envoy_can_be_excluded_and_taken_back(tmp_path: Path) -> None:
-    with director(tmp_path) as alive:
-        started(alive)
-        alive.work("rows", "west", most=2)
-        alive.experiments.exclude("rows", "west", "alice")
-        alive.attend()
-        assert bodies(alive, "envoy_excluded") == [
-            {"envoy": "west", "round": 0, "reason": "alice asked for it"}
-        ]
-        with pytest.raises(Refused):
-            alive.report("rows", "west", TUNED)
-        for name in ("north", "south"):
-            alive.work("rows", name)
-        assert alive.experiments.experiment("rows").round == 1
-        alive.experiments.resume("rows", {}, False, "alice")
-        assert bodies(alive, "envoy_taken_back") == [{"envoy": "west", "round": 1}]
-        assert alive.work("rows", "west") == [], "from the next round"
-        for name in ("north", "south"):
-            alive.work("rows", name)
-        assert bodies(alive, "round_started")[-1]["cohort"] == list(THREE)
-        with pytest.raises(
-            InputError, match=r"'east' takes no part in experiment rows; north, south, west do"
-        ):
-            alive.experiments.exclude("rows", "east", "alice")
-
-
-def test_the_owner_takes_the_code_that_the_envoys_share(tmp_path: Path) -> None:
-    new = {"code_hashes": {"tabular": "d" * 64}}
-    with director(tmp_path) as alive:
-        started(alive, "north", "south")
-        alive.disconnect("north", "south")
-        alive.connect_as("north", **new)
-        alive.connect_as("south", code_hashes={"tabular": "e" * 64})
-        with pytest.raises(InputError, match="north dddddddddddd, south eeeeeeeeeeee"):
-            alive.experiments.resume("rows", {}, True, "alice")
-        orders = alive.connect_as("south", **new)
-        assert "other code" in alive.experiments.experiment("rows").reason
-        alive.experiments.resume("rows", {}, True, "alice")
-        alive.attend()
-        assert bodies(alive, "code_accepted") == [{"by": "alice", "code_hash": "d" * 64, "before": HASH}]
-        assert alive.experiments.experiment("rows").reason == ""
-        assert orders.get(timeout=5).HasField("connected")
-        assert orders.get(timeout=5).start.code_hash == "d" * 64
-        with pytest.raises(InputError, match="no envoy is kept"):
-            alive.experiments.resume("rows", {}, True, "alice")
-
-
-@pytest.mark.parametrize("end", ["stopped", "failed"])
-def test_a_stopped_or_failed_experiment_is_resumed_from_its_last_closed_round(
-    tmp_path: Path, end: str
-) -> None:
-    with director(tmp_path / "undisturbed") as alive:
-        started(alive)
-        expected = alive.finish("rows", VALUES)
-    with director(tmp_path / "ended") as alive:
-        started(alive)
-        for name in THREE:
-            alive.work("rows", name, VALUES[name])
-        alive.work("rows", "north", most=2)
-        live = alive.experiments.live("rows")
-        assert live is not None
-        if end == "stopped":
-            alive.experiments.stop("rows")
-        else:
-            for name in THREE:
-                live.fail(name, "no disk")
-        assert alive.experiments.experiment("rows").state == end
-    with director(tmp_path / "ended") as alive:
-        assert alive.experiments.resume("rows", {}, False, "alice").state == "queued"
-        alive.connect(*THREE)
-        assert bodies(alive, "resumed") == [{"by": "alice", "round": 1, "settings": {}}]
-        assert alive.experiments.experiment("rows").state == "running"
-        assert alive.finish("rows", VALUES) == expected, "the same bits"
-        assert alive.experiments.experiment("rows").state == "finished"
-        assert [body["round"] for body in bodies(alive, "round_closed")] == [0, 1, 2]
-        with pytest.raises(InputError, match="has finished"):
-            alive.experiments.resume("rows", {}, False, "alice")
-
-
-def test_who_was_absent_takes_part_at_once_when_it_is_there_at_a_resume(tmp_path: Path) -> None:
-    with director(tmp_path) as alive:
-        started(alive)
-        alive.disconnect("west")
-        alive.pass_time(601.0)
-        alive.experiments.stop("rows")
-        alive.connect("west")
-        alive.experiments.resume("rows", {}, False, "alice")
-        assert standing(alive)["west"] == "active"
-        assert bodies(alive, "round_started")[-1]["cohort"] == list(THREE)
-
-
-def test_a_resume_may_change_rounds_and_limits_and_nothing_else(tmp_path: Path) -> None:
-    with director(tmp_path) as alive:
-        started(alive, rounds=3)
-        for name in THREE:
-            alive.work("rows", name)
-        rounds = "aggregator.settings.rounds_to_train"
-        with pytest.raises(InputError, match="stop it first"):
-            alive.experiments.resume("rows", {rounds: "4"}, False, "alice")
-        alive.experiments.stop("rows")
-        for key, value, said in (
-            ("federation.settings.seed", "3", "only aggregator"),
-            (rounds, "1", "more than the 1 rounds"),
-            (rounds, "many", "no value in JSON"),
-            (rounds, "-4", "rounds_to_train"),
-            ("federation.settings.grace", "0", "grace"),
-        ):
-            with pytest.raises(InputError, match=said):
-                alive.experiments.resume("rows", {key: value}, False, "alice")
-        assert alive.experiments.experiment("rows").state == "stopped", "nothing has changed"
-        alive.experiments.resume("rows", {rounds: "2", "federation.settings.grace": "60.0"}, False, "alice")
-        assert alive.experiments.experiment("rows").rounds == 2
-        alive.finish("rows", VALUES)
-        assert [body["round"] for body in bodies(alive, "round_closed")] == [0, 1, 2]
-        assert bodies(alive, "resumed")[0]["settings"] == {rounds: "2", "federation.settings.grace": "60.0"}
 
 
 def test_an_experiment_that_does_not_get_better_for_so_long_stops(tmp_path: Path) -> None:
