@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from director.envoys import OnlineEnvoy
@@ -99,9 +99,13 @@ def accept_shared_code(
 
 
 def queue_again(
-    journal: Journal, row: ExperimentRow, settings: Mapping[str, str], by: Mapping[str, Any]
+    journal: Journal,
+    row: ExperimentRow,
+    settings: Mapping[str, str],
+    by: Mapping[str, Any],
+    gone: Collection[str] = (),
 ) -> None:
-    """Queue an experiment that has ended again, with all of its envoys, as an event says with ``by``.
+    """Queue an experiment that has ended again, but its ``gone`` envoys with it, as an event says with ``by``.
 
     Raises
     ------
@@ -115,7 +119,8 @@ def queue_again(
         if plan is not None:
             parameters = json.loads(row.asked).get(PARAMETERS)
             journal.change_plan(row.name, plan.to_json(), needs_of(row.name, plan.config, parameters))
-        back = [member.name for member in journal.members(row.name) if not member.takes_part]
+        members = [member.name for member in journal.members(row.name) if not member.takes_part]
+        back = [member for member in members if member not in gone]
         journal.change_members(row.name, back, standing=ACTIVE, reason="")
         journal.add_event(row.name, "resumed", {**by, "round": row.round, "settings": dict(settings)})
     logger.info("experiment %s: %s resumes it with round %d", row.name, by["by"], row.round)

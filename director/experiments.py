@@ -249,6 +249,8 @@ class Experiments:
     ) -> ExperimentRow:
         """Queue an experiment that failed or was stopped again; let all envoys of one that runs take part again.
 
+        Those that were revoked, and are not there with another certificate, stay out of it.
+
         Raises as `director.changes` does.
         """
         if (aggregator := self.live(name)) is not None:
@@ -259,12 +261,14 @@ class Experiments:
         aggregator = self.live(name)
         with self._lock, self._journal.transaction():
             asked = self.signatures.take_amendment(row, amendment, settings, accept_code, by)
+            # Who is online has a certificate that counts, also if an earlier one was revoked.
+            gone = self.revocations.names() - set(self._envoys)
             if accept_code:
                 accept_shared_code(self._journal, row, self._envoys.values(), asked)
             if aggregator is None and row.state in ENDED:
-                queue_again(self._journal, row, settings, asked)
+                queue_again(self._journal, row, settings, asked, gone)
         if aggregator is not None:
-            for member in sorted(aggregator.members):
+            for member in sorted(set(aggregator.members) - gone):
                 aggregator.take_back(member)
         self.schedule()
         self.attention.set()

@@ -32,6 +32,8 @@ class Limits:
         Bytes a second that an upload must bring while the director is ready to read.
     upload_patience
         Seconds for which it may bring less than that.
+    idle
+        Seconds for which a connection may do nothing: have no call open, or leave its handshake unfinished.
     """
 
     streams: Annotated[int, Field(ge=4, le=100_000)] = 64
@@ -43,6 +45,7 @@ class Limits:
     log_lines: Annotated[int, Field(ge=1, le=100_000)] = 120
     upload_rate: Annotated[float, Field(ge=1, le=1e9)] = 128 * 1024.0
     upload_patience: Annotated[float, Field(gt=0, le=3600)] = 30.0
+    idle: Annotated[float, Field(ge=0.1, le=86_400)] = 120.0
 
     @property
     def disk_bytes(self) -> int:

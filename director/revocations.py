@@ -37,6 +37,10 @@ class Revocations:
         """Say that a certificate was revoked, as a clause about it; empty if it was not, or there is none."""
         return "" if certificate is None else self._list.reason(certificate)
 
+    def names(self) -> set[str]:
+        """Return the names of which a certificate was revoked; they may have another by now."""
+        return {entry.name for entry in self}
+
     def check(self, entry: pb.Revocation, by: str) -> None:
         """Check an entry that a member hands in.
 

@@ -119,7 +119,7 @@ class Director:
             Holdings(self._journal, self._blobs, self._uploads, limits),
             self.audit,
         )
-        server = grpc.aio.server(options=OPTIONS)
+        server = grpc.aio.server(options=OPTIONS + _idle_options(limits.idle))
         rpc.add_DirectorServicer_to_server(service, server)
         port = listen(server, self._config.listen, self._credentials)
         stopped = asyncio.Event()
@@ -179,6 +179,15 @@ async def _has_ended(pool: ThreadPoolExecutor, seconds: float) -> bool:
     with suppress(TimeoutError):
         await asyncio.wait_for(ended.wait(), seconds)
     return ended.is_set()
+
+
+def _idle_options(seconds: float) -> list[tuple[str, int]]:
+    """Return what ends connections that do nothing: descriptors are few, and whoever reaches the port may take one."""
+    milliseconds = int(seconds * 1000)
+    return [
+        ("grpc.max_connection_idle_ms", milliseconds),
+        ("grpc.server_handshake_timeout_ms", milliseconds),
+    ]
 
 
 def _raise_descriptor_limit() -> None:

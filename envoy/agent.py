@@ -217,7 +217,8 @@ class Agent:
     def _take(self, start: pb.Start) -> pb.Failure | None:
         """Take an experiment; say why it is not to be trusted, or what keeps that it is from being noted for now."""
         try:
-            self._trust.take(start, self._director)
+            # A name that an earlier submission had must not bring that one's personal layers into this one.
+            self._trust.take(start, self._director, first=partial(self._kept.clear, start.experiment))
         except Refused as error:
             return pb.Failure(reason=str(error))
         except InputError as error:  # its certificates are perhaps being replaced

@@ -57,11 +57,23 @@ class Kept:
     def forget(self, experiment: str) -> None:
         """Remove what is kept of an experiment; what cannot be removed now is announced again, and removed later."""
         try:
-            self.folder_of(experiment)
+            self.clear(experiment)
+        except (OSError, Refused) as error:
+            logger.warning("what is kept of the experiment %s cannot be removed: %s", experiment, error)
+
+    def clear(self, experiment: str) -> None:
+        """Remove what is kept of an experiment, if there is anything.
+
+        Raises
+        ------
+        Refused
+            As `folder_of` does.
+        OSError
+            If something cannot be removed.
+        """
+        self.folder_of(experiment)
+        try:
             remove(self._folder, experiment)
         except FileNotFoundError:
             return
-        except (OSError, Refused) as error:
-            logger.warning("what is kept of the experiment %s cannot be removed: %s", experiment, error)
-        else:
-            logger.info("experiment %s: nothing of it is kept here any more", experiment)
+        logger.info("experiment %s: nothing of it is kept here any more", experiment)

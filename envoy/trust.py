@@ -66,7 +66,7 @@ class Trust:
         self._folder, self._is_revoked = folder, is_revoked
         self._lock = threading.Lock()
 
-    def take(self, start: pb.Start, director: str) -> None:
+    def take(self, start: pb.Start, director: str, first: Callable[[], object] = lambda: None) -> None:
         """Take an experiment, once or again.
 
         Parameters
@@ -75,13 +75,15 @@ class Trust:
             The director's order.
         director
             Its name, as it has shown it.
+        first
+            Called before a submission is noted that was never taken here: what there is under its name is another's.
 
         Raises
         ------
         Refused
             If the site does not take it.
         OSError
-            If it cannot be noted.
+            If it cannot be noted, or ``first`` raises it.
         """
         if self._credentials is None or not start.HasField("submitted"):
             self._permit_unsigned()
@@ -96,6 +98,8 @@ class Trust:
             self._check_sameness(start, director, taken)
             self._check_amendments(start, signer.identity.name, taken.amendments if taken else 0)
             _check_order(start, signer.identity.name)
+            if taken is None:
+                first()
             known = taken.amendments if taken else -1
             if len(start.amendments) > known:
                 self._note(submission.id, Taken(start.experiment, _digest(submission), len(start.amendments)))

@@ -1,8 +1,8 @@
 """A consistent copy of a director's state, beside a director that runs or without one.
 
-SQLite copies the journal as it stands at one moment; then the blobs are copied that this copy names, and none of them is
-removed meanwhile. The journal gets its name last: a folder without ``journal.sqlite`` is a backup that was broken off, and no
-director starts from it. Results on their way are left out: their envoys send them again.
+SQLite copies the journal as it stands at one moment; then the audit log is copied, and the blobs that the copied journal names,
+of which none is removed meanwhile. The journal gets its name last: a folder without ``journal.sqlite`` is a backup that was
+broken off, and no director starts from it. Results on their way are left out: their envoys send them again.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from director.audit import FILE as AUDIT
 from director.removal import no_removal
 from director.upkeep.check import RECOVER, named_in, read_only, require_state
 from federation.errors import InputError
@@ -65,6 +66,7 @@ def _copy(journal: Path, blobs: Path, target: Path) -> Copied:
         # One file by itself, whatever its name.
         copy.execute("PRAGMA journal_mode=DELETE")
         named = named_in(copy)
+    _copy_audit(journal.with_name(AUDIT), target / AUDIT)
     (target / "blobs").mkdir(mode=0o700)
     for name, experiment in sorted(named.items()):
         fault, size = _copy_blob(blobs / name, target / "blobs" / name)
@@ -78,6 +80,21 @@ def _copy(journal: Path, blobs: Path, target: Path) -> Copied:
     unfinished.rename(target / "journal.sqlite")
     _sync(target)
     return copied
+
+
+def _copy_audit(source: Path, target: Path) -> None:
+    """Copy the audit log, if there is one, as long as it is now: a line that is just being written may be cut off."""
+    try:
+        read = source.open("rb")
+    except FileNotFoundError:
+        return
+    left = source.stat().st_size
+    with read, target.open("xb") as file:
+        while left and (piece := read.read(min(_PIECE, left))):
+            file.write(piece)
+            left -= len(piece)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _copy_blob(source: Path, target: Path) -> tuple[str, int]:

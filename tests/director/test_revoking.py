@@ -159,6 +159,41 @@ def test_the_experiments_of_a_revoked_workspace_stop_and_can_be_resumed(
         assert alive.experiments.experiment("runs").state == "running"
 
 
+def test_nobody_waits_for_a_revoked_envoy_when_an_experiment_is_resumed(
+    tmp_path: Path, certificates: Path
+) -> None:
+    with life(tmp_path) as alive:
+        connect(alive, certificates, "north", "south", "west")
+        alive.submit(tasks=[VALIDATE, TRAIN], rounds=1)
+        revoke(alive, certificates, "north")
+        alive.experiments.resume("rows", {}, False, "olga")
+        assert standing(alive, "north") == "excluded", "nor when it runs"
+        alive.experiments.stop("rows")
+        alive.experiments.resume("rows", {}, False, "olga")
+        alive.attend()
+        assert standing(alive, "north") == "excluded"
+        alive.work("rows", "south", 3.0)
+        alive.work("rows", "west", 5.0)
+        closed = next(event for event in alive.events("rows") if event.kind == "round_closed")
+        assert closed.body["cohort"] == ["south", "west"]
+
+
+def test_an_envoy_that_is_back_with_a_new_certificate_is_taken_in_by_a_resume(
+    tmp_path: Path, certificates: Path
+) -> None:
+    with life(tmp_path) as alive:
+        connect(alive, certificates, "north", "south", "west")
+        alive.submit(tasks=[VALIDATE, TRAIN], rounds=1)
+        revoke(alive, certificates, "north", serial_of(load_certificate(certificates / "north.crt", "")))
+        for ending in (".crt", ".key"):
+            (certificates / f"north{ending}").unlink()
+        make_member(certificates, "north", "envoy")
+        connect(alive, certificates, "north")
+        assert standing(alive, "north") == "excluded"
+        alive.experiments.resume("rows", {}, False, "olga")
+        assert standing(alive, "north") == "active"
+
+
 def test_the_same_entry_twice_stops_nothing_that_was_resumed(tmp_path: Path, certificates: Path) -> None:
     with life(tmp_path) as alive:
         connect(alive, certificates, "north", "south")

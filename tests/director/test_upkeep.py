@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import stat
 import threading
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
+from director.audit import AuditLog, Entry
 from director.cli import director as command
 from director.record import discard_unreferenced
 from director.removal import no_removal
@@ -286,6 +288,18 @@ def test_a_backup_wants_an_empty_folder(state: Path, tmp_path: Path) -> None:
     done = fed_director(state, "backup", str(target))
     assert "is not empty" in str(done.exception)
     assert examine(target).whole
+
+
+def test_a_backup_holds_who_did_what_and_is_its_owners_only(state: Path, tmp_path: Path) -> None:
+    audit = AuditLog(state)
+    audit.did(Entry("remove", member="alice", experiment="rows"))
+    audit.close()
+    target = tmp_path / "copy"
+    assert fed_director(state, "backup", str(target)).exit_code == 0
+    copy = AuditLog(target)
+    assert [(entry.what, entry.member) for entry in copy.read()] == [("remove", "alice")]
+    copy.close()
+    assert stat.S_IMODE((target / "audit.jsonl").stat().st_mode) == 0o600
 
 
 def test_a_backup_that_was_broken_off_is_not_started_from(state: Path, small_disk: Path) -> None:

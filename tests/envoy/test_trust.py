@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
 from envoy.config import EnvoyConfig, SitePolicy
+from envoy.kept import Kept
 from envoy.policy import announced
 from envoy.trust import Trust
 from federation.certificates import make_authority, make_member, subject_of
@@ -58,6 +60,38 @@ def test_what_was_taken_is_known_after_a_restart_and_never_again_first(site: Sit
     start.experiment = "another"
     with pytest.raises(Refused, match="runs under no other name"):
         Trust(site.member("north"), ANYBODY, tmp_path / "taken").take(start, "director")
+
+
+def test_what_is_kept_under_a_name_does_not_come_into_another_submission_of_that_name(
+    site: Site, tmp_path: Path
+) -> None:
+    """The first was removed while the site was away, or the director lies: both look the same from here."""
+    trust, kept = Trust(site.member("north"), ANYBODY, tmp_path / "taken"), Kept(tmp_path / "experiments")
+    earlier, later = site.start(), site.start(site.submission(id="later"))
+    later.experiment = earlier.experiment
+    layers = kept.folder_of(earlier.experiment) / "personal.safetensors"
+    trust.take(earlier, "director", partial(kept.clear, earlier.experiment))
+    layers.parent.mkdir(parents=True)
+    layers.write_bytes(b"of the earlier")
+    trust.take(earlier, "director", partial(kept.clear, earlier.experiment))
+    assert layers.exists(), "the same one goes on with what it has"
+    trust.take(later, "director", partial(kept.clear, later.experiment))
+    assert not layers.exists()
+
+
+def test_where_what_is_kept_cannot_be_removed_the_other_submission_is_not_taken(
+    site: Site, tmp_path: Path
+) -> None:
+    trust, start = Trust(site.member("north"), ANYBODY, tmp_path / "taken"), site.start()
+
+    def fails() -> None:
+        raise PermissionError
+
+    with pytest.raises(PermissionError):
+        trust.take(start, "director", fails)
+    asked: list[str] = []
+    trust.take(start, "director", lambda: asked.append("again"))
+    assert asked == ["again"]
 
 
 def test_what_is_refused_is_not_noted_as_taken(site: Site, tmp_path: Path) -> None:

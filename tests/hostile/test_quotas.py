@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -210,6 +212,33 @@ def test_twenty_uploads_of_a_byte_a_second_end_by_themselves(
     asyncio.run(attack())
     assert not other.stub.ListExperiments(pb.Empty(), timeout=DEADLINE).experiments
     works_for(other)
+
+
+def test_connections_that_say_nothing_end_and_those_in_use_do_not(
+    deployment: Deployment, members: Callable[..., Member]
+) -> None:
+    deployment.start_director(limits={"idle": 1.0})
+    workspace, north = members("workspace"), members("north", "envoy")
+    workspace.stub.ListEnvoys(pb.Empty(), timeout=DEADLINE)  # and nothing after that
+    orders = north.stub.Connect(pb.Announcement(process="a" * 32))
+    assert next(orders).HasField("connected")
+    address = deployment.address.split(":")
+    trust = ssl.create_default_context(cafile=str(certificate_file(deployment.certificates, "authority")))
+    trust.load_cert_chain(
+        certificate_file(deployment.certificates, "workspace"), key_file(deployment.certificates, "workspace")
+    )
+    trust.set_alpn_protocols(["h2"])
+    with (
+        socket.create_connection(address, DEADLINE) as silent,
+        socket.create_connection(address, DEADLINE) as opened,
+        trust.wrap_socket(opened, server_hostname="localhost") as idle,
+    ):
+        for connection in (silent, idle):
+            while connection.recv(1 << 16):  # HTTP/2 says a few things by itself, and goodbye
+                pass
+    [online] = workspace.stub.ListEnvoys(pb.Empty(), timeout=DEADLINE, wait_for_ready=True).envoys
+    assert online.name == "north"
+    assert not orders.done()
 
 
 def test_a_full_queue_is_refused_by_its_limit_and_is_its_members_alone(

@@ -113,6 +113,21 @@ def test_a_submission_runs_under_one_name_only(site: Site) -> None:
     assert TAKEN in site.director.orders_and_hears(start), "it goes on under its own"
 
 
+def test_a_name_that_is_given_to_another_submission_brings_nothing_of_the_first(site: Site) -> None:
+    """A director that has another plan measure, or send home, what a site keeps of the first: its personal layers."""
+    first = site.start()
+    assert TAKEN in site.director.orders_and_hears(first)
+    layers = site.folder / "state" / "north" / "experiments" / first.experiment / "0.safetensors"
+    layers.parent.mkdir(parents=True)
+    layers.write_bytes(b"personal")
+    assert TAKEN in site.director.orders_and_hears(first)
+    assert layers.exists(), "the same one goes on with what it has"
+    second = site.start()
+    second.experiment = first.experiment
+    assert TAKEN in site.director.orders_and_hears(second)
+    assert not layers.exists()
+
+
 def test_a_second_submission_of_the_same_id_is_refused(site: Site) -> None:
     start = site.start(site.submission(id="chosen-twice"))
     assert TAKEN in site.director.orders_and_hears(start)
