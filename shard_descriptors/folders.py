@@ -48,7 +48,8 @@ def sample_files(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], C
             stem = Path(text_name(folder, name)).stem
             if stem in files:
                 raise InputError(
-                    f"{folder}: {files[stem].name} and {name} differ in their endings alone; remove or rename one"
+                    f"{folder}: {files[stem].name} and {name} differ in their endings alone, or only in how Unicode "
+                    "writes them; remove or rename one"
                 )
             files[stem] = folder / name
     return list(files.values()), left_out

@@ -74,7 +74,7 @@ def listed_splits(
                         f"{file}:{number}: {printable(entry)} is in {LISTS[splits[entry]]}, too; remove one"
                     )
                 found += 1
-            elif other := spelled.get(_key(entry)) or spelled.get(_key(entry, 1)):
+            elif other := spelled.get(_key(entry)):
                 raise InputError(
                     f"{file}:{number}: {printable(entry)} is there as {printable(other)}; "
                     "write entries as <word>/<file>, as the files are named"
@@ -102,10 +102,11 @@ def _entries(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _spellings(ids: Sequence[str]) -> dict[tuple[str, ...], str]:
-    """Find clips by what is left of their names without case, ending and folders."""
-    return {_key(name, parts): name for parts in (1, 2) for name in ids}
+    """Find clips by what is left of their names without case and ending, with and without their folders."""
+    return {_key(name)[-parts:]: name for parts in (1, 2) for name in ids}
 
 
-def _key(entry: str, parts: int = 2) -> tuple[str, ...]:
+def _key(entry: str) -> tuple[str, ...]:
+    """Return the last two parts of a name, which are all that it needs, without case and ending."""
     path = PurePosixPath(entry)
-    return tuple(part.casefold() for part in path.with_suffix("").parts[-parts:]) if path.name else ()
+    return tuple(part.casefold() for part in path.with_suffix("").parts[-2:]) if path.name else ()
