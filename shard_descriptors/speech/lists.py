@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from federation.errors import InputError
-from federation.files import read_regular
 from federation.printing import printable
+from federation.text_files import read_lines
 from shard_descriptors.descriptor import SplitName
 from shard_descriptors.labels import same_name
 
@@ -90,13 +90,7 @@ def listed_splits(
 
 
 def _entries(file: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = read_regular(file, LIST_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_lines(file, LIST_BYTES), 1):
         if entry := same_name(line):
             yield number, str(PurePosixPath(entry.replace("\\", "/")))
 

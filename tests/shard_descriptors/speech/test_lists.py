@@ -129,6 +129,6 @@ def test_a_clip_cannot_be_validated_and_tested_on(root: Path) -> None:
 def test_a_list_is_utf_8(root: Path) -> None:
     file = root / "testing_list.txt"
     file.write_bytes(file.read_bytes() + "lion/\xe9.wav".encode("latin-1"))
-    assert "is not UTF-8" in refusal(root)
+    assert f"{file}: is not a text file in UTF-8" in refusal(root)
     file.write_bytes((root / "validation_list.txt").read_text().encode("utf-16"))
-    assert "UTF-8" in refusal(root)
+    assert "UTF-16" in refusal(root)
