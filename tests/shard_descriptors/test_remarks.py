@@ -72,3 +72,11 @@ def test_a_class_that_a_shard_cannot_train_is_named(tmp_path: Path) -> None:
     lines = [line for shard in shards for line in shard.remarks() if "class" in line]
     assert lines == ["train has no sample of the class 'zebra'"]
     assert "train has no sample of the class 'zebra'" in described(tmp_path, "--worldsize", 2)
+
+
+def test_recordings_whose_names_say_no_speaker_are_counted(tmp_path: Path) -> None:
+    """As in the Free Spoken Digit Dataset: 0_george_0.wav."""
+    for take in range(100):
+        write_clip(tmp_path / "zero" / f"0_george_{take}.wav")
+    write_clip(tmp_path / "zero" / "00000000_nohash_0.wav")
+    assert remarks(tmp_path)[-1].startswith("100 of 101 recordings have no speaker before _nohash_")

@@ -132,3 +132,17 @@ def test_a_data_set_without_a_single_label_says_so(tmp_path: Path, rows: dict[st
     rows["label"] = [None] * 40
     with pytest.raises(InputError, match="holds no recordings of words: the split train has no labels"):
         opened(saved(tmp_path / "data", rows))
+
+
+def test_seconds_of_silence_are_on_all_sides_of_a_split_by_speaker(
+    tmp_path: Path, rows: dict[str, list[Any]]
+) -> None:
+    del rows["file"]
+    names = [*WORDS, "_silence_"]
+    rows["label"] = [names[label] for label in rows["label"]]
+    for number in range(20):
+        rows["audio"].append({**rows["audio"][0], "path": f"silence{number}.wav"})
+        rows["label"].append("_silence_")
+    shard = opened(saved(tmp_path / "data", rows, label=datasets.Value("string")), classes=names)
+    assert [shard.class_counts(name)["_silence_"] for name in SPLITS] == [13, 3, 4]
+    assert [shard.class_counts(name)["lion"] for name in SPLITS] == [13, 3, 4]
