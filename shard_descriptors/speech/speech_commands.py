@@ -130,8 +130,8 @@ class SpeechCommandsShard(ShardDescriptor):
         clips = [clip for split in self._splits.values() for clip in split.clips if clip.label != silence]
         unknown = sum(not names_speaker(clip.id) for clip in clips)
         told = (
-            f"{unknown} of {len(clips)} recordings have no speaker before _nohash_ in their names: each is taken for one of its "
-            "own, so that train and test may share speakers"
+            f"{unknown} of {len(clips)} recordings have no speaker before _nohash_ in their names: each is taken for one "
+            "of its own, so that train and test may share speakers"
         )
         return super().remarks() + ([told] if unknown else [])
 

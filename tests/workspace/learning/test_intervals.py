@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from tests.learning_parts import SMALL, Tones, small_recipe
+from tests.speech_data import write_clip, write_word_folders
+from workspace.commands.machine import evaluate
 from workspace.learning.evaluation import bootstrap_interval, measure
 from workspace.learning.training import initial_model
 
@@ -54,6 +59,22 @@ def test_a_split_of_silence_alone_is_measured_all_the_same() -> None:
     split = WithSilence(12, 2)
     split[:] = [sample for sample in split if sample["label"] == 2]
     assert measured(split, without_groups=["_silence_"]).samples == 4
+
+
+def test_evaluate_says_over_how_many_speakers_and_that_they_are_few(tmp_path: Path) -> None:
+    write_word_folders(tmp_path / "data", ["low", "middle"], clips=10)
+    write_clip(tmp_path / "data" / "_background_noise_" / "noise.wav", seconds=20)
+    settings = {"root": "data", "classes": list(RECIPE.classes), "split": "speaker"}
+    template = "shard_descriptors.speech.speech_commands.SpeechCommandsShard"
+    entry = {"shard_descriptor": {"template": template, "settings": settings}}
+    file = tmp_path / "federation.yaml"
+    file.write_text(yaml.safe_dump({"envoys": {"north": entry}, "test": entry}))
+    RECIPE.export(initial_model(RECIPE, 1), tmp_path / "model")
+    told = CliRunner().invoke(evaluate, [str(tmp_path / "model"), "--on", str(file)])
+    assert told.exit_code == 0, told.output
+    assert "(95 % interval over 2 speakers: " in told.output
+    assert ", 6 samples" in told.output
+    assert "\nonly 2 speakers: on others the model may do worse" in told.output
 
 
 def sums(right: Sequence[int]) -> list[dict[str, Any]]:
