@@ -169,6 +169,21 @@ def test_a_right_root_without_recordings_is_not_called_wrong(tmp_path: Path) -> 
     assert refusal(tmp_path).endswith("or set root to the folder that holds one folder per word")
 
 
+def test_recordings_in_no_folder_are_told(tmp_path: Path) -> None:
+    write_clip(tmp_path / "0_george_0.wav")
+    write_clip(tmp_path / "0_george_1.WAV")
+    assert refusal(tmp_path).startswith(f"{tmp_path}: its 2 files lie in no folder of a word; put each")
+    (tmp_path / "zero").mkdir()
+    assert refusal(tmp_path).startswith(f"{tmp_path}: its 1 folders are empty")
+    write_word_folders(tmp_path, clips=5)
+    assert opened(tmp_path).left_out["files beside the folders"] == 2
+
+
+def test_a_root_whose_name_is_no_text_is_named(tmp_path: Path) -> None:
+    line = refusal(tmp_path / os.fsdecode(b"caf\xe9"))
+    assert line.startswith("settings of the Speech Commands shard: root: not UTF-8")
+
+
 def test_a_class_whose_files_are_all_unreadable_is_not_called_missing(tmp_path: Path) -> None:
     write_word_folders(tmp_path, clips=5)
     for file in (tmp_path / "lion").iterdir():
