@@ -6,6 +6,7 @@ Filled in before a plan is checked, so that the short form and OpenFL's full one
 from __future__ import annotations
 
 import copy
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,8 @@ from federation import document
 from federation.document import Document, shown
 from federation.errors import InputError
 from federation.experiments import experiment_named
-from federation.files import open_regular
 from federation.plan_checks import SETTINGS, enlargement_of
+from federation.text_files import read_lines
 
 FILE = "_file"
 
@@ -75,6 +76,16 @@ def fill_enlargement(content: Document) -> None:
             settings["enlargement"] = enlargement_of(content, experiment_named(name)) or 1.0
 
 
+def compose_classes(content: Document) -> None:
+    """Write the names of classes in NFC, as shards do: some editors write them in NFD, which looks the same."""
+    settings = content.get("federation", "settings")
+    if isinstance(settings, dict) and isinstance(settings.get("classes"), list):
+        settings["classes"] = [
+            unicodedata.normalize("NFC", name) if isinstance(name, str) else name
+            for name in settings["classes"]
+        ]
+
+
 def read_files(content: Document, folder: Path) -> None:
     """Put the lines of a text file in the place of a setting ``<name>_file``, as ``<name>``: they travel with the plan.
 
@@ -93,11 +104,6 @@ def read_files(content: Document, folder: Path) -> None:
             content.report(written, f"must be the name of a text file, not {shown(name)}")
             continue
         try:
-            with open_regular(folder / name) as file:
-                text = file.read(document.MAX_BYTES + 1).decode()
-        except (OSError, InputError, UnicodeDecodeError):
-            content.report(written, f"{folder / name} cannot be read as a text file in UTF-8")
-            continue
-        if len(text) > document.MAX_BYTES:
-            content.report(written, f"{folder / name} is larger than {document.MAX_BYTES >> 20} MiB")
-        settings[target] = text.removesuffix("\n").split("\n")
+            settings[target] = read_lines(folder / name, document.MAX_BYTES)
+        except InputError as error:
+            content.report(written, str(error))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from shard_descriptors.descriptor import SplitName
 from shard_descriptors.speech.audio import AudioFile
@@ -51,16 +52,27 @@ class Corpus:
     ----------
     name : str
         Where it comes from, for messages.
+    unusable : list of str
+        What should be a recording and is none, such as a row without a label: where it is, and why.
+    left_out : Counter of str
+        What is not taken for part of the data set, in words, and how many.
     """
 
     name: str
     recordings: list[Recording]
     backgrounds: list[Background]
+    unusable: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def speaker_of(file_name: str) -> str:
-    """Return the speaker's hash: what stands before ``_nohash_`` in a file's name."""
+    """Return the speaker's hash: what stands before ``_nohash_`` in a file's name, or the name itself."""
     return re.sub(r"_nohash_.*$", "", file_name)
+
+
+def names_speaker(file_name: str) -> bool:
+    """Say whether a file's name says who speaks."""
+    return "_nohash_" in file_name
 
 
 def published_split(file_name: str, validation: float = 10.0, testing: float = 10.0) -> SplitName:

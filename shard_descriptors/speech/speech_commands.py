@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,6 +16,7 @@ from shard_descriptors.descriptor import SPLITS, Sample, ShardDescriptor, Split,
 from shard_descriptors.speech.audio import CLIP_LENGTH, as_float, read_clip
 from shard_descriptors.speech.classes import SILENCE, class_names
 from shard_descriptors.speech.clips import Clip
+from shard_descriptors.speech.corpus import names_speaker
 from shard_descriptors.speech.division import divide
 from shard_descriptors.speech.selection import select
 from shard_descriptors.speech.settings import SpeechCommandsSettings, check_settings
@@ -33,13 +35,13 @@ class ClipSplit(Split):
         self.labels = np.array([clip.label for clip in clips], np.int64)
         self.groups = [clip.speaker for clip in clips]
         self.ids = [clip.id for clip in clips]
-        self._clips = list(clips)
+        self.clips = list(clips)
         self._keep = keep
         self._kept: dict[int, npt.NDArray[np.int16]] = {}
 
     def sample(self, index: int) -> Sample:
         """Read sample `index`."""
-        clip = self._clips[index]
+        clip = self.clips[index]
         wave = self._kept.get(index)
         if wave is None:
             wave = read_clip(clip.file, clip.second)
@@ -89,11 +91,11 @@ class SpeechCommandsShard(ShardDescriptor):
             As for one shard; `rank` is not looked at.
         """
         checked = check_settings({**settings, "rank": 0})
-        classes, splits = _divide(checked)
+        classes, splits, left_out = _divide(checked)
         shards = []
         for rank in range(checked.worldsize):
             shard = cls.__new__(cls)
-            shard._fill(replace(checked, rank=rank), classes, splits, may_be_empty=True)
+            shard._fill(replace(checked, rank=rank), classes, splits, left_out, may_be_empty=True)
             shards.append(shard)
         return shards
 
@@ -102,10 +104,12 @@ class SpeechCommandsShard(ShardDescriptor):
         settings: SpeechCommandsSettings,
         classes: tuple[str, ...],
         splits: Mapping[SplitName, list[list[Clip]]],
+        left_out: Mapping[str, int],
         may_be_empty: bool = False,
     ) -> None:
         self.settings = settings
         self.classes = classes
+        self.left_out = left_out
         clips = {name: shards[settings.rank] for name, shards in splits.items()}
         if not may_be_empty:
             _check_not_empty(clips, settings)
@@ -120,22 +124,36 @@ class SpeechCommandsShard(ShardDescriptor):
         """Return the samples of ``train``, ``validation`` or ``test``."""
         return self._splits[name]
 
+    def remarks(self) -> list[str]:
+        """Say, beside what every shard says, of how many recordings the speaker is not known."""
+        silence = self.classes.index(SILENCE) if SILENCE in self.classes else None
+        clips = [clip for split in self._splits.values() for clip in split.clips if clip.label != silence]
+        unknown = sum(not names_speaker(clip.id) for clip in clips)
+        told = (
+            f"{unknown} of {len(clips)} recordings have no speaker before _nohash_ in their names: each is taken for one "
+            "of its own, so that train and test may share speakers"
+        )
+        return super().remarks() + ([told] if unknown else [])
+
     def described_settings(self) -> Mapping[str, Any]:
         """Return the settings that decide what a sample is; those of this machine left out."""
         return {key: value for key, value in asdict(self.settings).items() if key not in MACHINE_SETTINGS}
 
 
-def _divide(settings: SpeechCommandsSettings) -> tuple[tuple[str, ...], dict[SplitName, list[list[Clip]]]]:
-    """Open the data: the classes, and for each split what every rank holds."""
+def _divide(
+    settings: SpeechCommandsSettings,
+) -> tuple[tuple[str, ...], dict[SplitName, list[list[Clip]]], Counter[str]]:
+    """Open the data: the classes, for each split what every rank holds, and what is left out."""
     corpus = open_corpus(settings)
     classes = class_names(settings.classes, (recording.word for recording in corpus.recordings))
-    whole = select(corpus, classes, settings)
+    whole, left_out = select(corpus, classes, settings)
     silence = classes.index(SILENCE) if SILENCE in classes else None
-    return classes, {
+    splits: dict[SplitName, list[list[Clip]]] = {
         "train": divide(whole["train"], silence, settings),
         "validation": divide(whole["validation"], silence, settings),
         "test": [whole["test"]] * settings.worldsize,
     }
+    return classes, splits, left_out
 
 
 def _check_not_empty(clips: Mapping[SplitName, list[Clip]], settings: SpeechCommandsSettings) -> None:
