@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from federation.errors import InputError
-from federation.files import open_regular
+from federation.text_files import read_text
 
 Path = tuple[str | int, ...]
 
@@ -313,16 +313,7 @@ def read(path: str | os.PathLike[str]) -> Document:
         If there is no such file or it cannot be read; what is wrong inside it are the document's problems.
     """
     name = os.fspath(path)
-    try:
-        with open_regular(name) as file:
-            text = file.read(MAX_BYTES + 1).decode()
-    except FileNotFoundError:
-        raise InputError(f"{name}: there is no such file") from None
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name}: is not a text file in UTF-8 (byte {error.start})") from None
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
-    document = parse(text, name)
+    document = parse(read_text(name, MAX_BYTES), name)
     if not document.problems and document.value is None:
         document.problems.append(Problem("", None, "the file is empty", name))
     elif not document.problems and not isinstance(document.value, dict):

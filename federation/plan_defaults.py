@@ -14,8 +14,8 @@ from federation import document
 from federation.document import Document, shown
 from federation.errors import InputError
 from federation.experiments import experiment_named
-from federation.files import open_regular
 from federation.plan_checks import SETTINGS, enlargement_of
+from federation.text_files import read_lines
 
 FILE = "_file"
 
@@ -93,11 +93,6 @@ def read_files(content: Document, folder: Path) -> None:
             content.report(written, f"must be the name of a text file, not {shown(name)}")
             continue
         try:
-            with open_regular(folder / name) as file:
-                text = file.read(document.MAX_BYTES + 1).decode()
-        except (OSError, InputError, UnicodeDecodeError):
-            content.report(written, f"{folder / name} cannot be read as a text file in UTF-8")
-            continue
-        if len(text) > document.MAX_BYTES:
-            content.report(written, f"{folder / name} is larger than {document.MAX_BYTES >> 20} MiB")
-        settings[target] = text.removesuffix("\n").split("\n")
+            settings[target] = read_lines(folder / name, document.MAX_BYTES)
+        except InputError as error:
+            content.report(written, str(error))

@@ -300,14 +300,16 @@ def test_the_lines_of_a_file_beside_the_plan_stand_in_the_place_of_its_name(
 @pytest.mark.parametrize(
     ("setting", "problem"),
     [
-        ("seeds_file: missing.txt", "missing.txt cannot be read as a text file in UTF-8"),
+        ("seeds_file: missing.txt", "missing.txt: there is no such file"),
         ("seeds_file: [a]", "must be the name of a text file, not a list"),
-        ("seeds_file: words.bin", "cannot be read as a text file in UTF-8"),
+        ("seeds_file: words.bin", "words.bin: is not a text file in UTF-8"),
+        ("seeds_file: words.large", "words.large: is larger than 1 MiB"),
         ("learning_rate_file: words.txt", "stands beside learning_rate; leave one of the two out"),
     ],
 )
 def test_a_file_that_cannot_travel_is_said(problems: Any, tmp_path: Path, setting: str, problem: str) -> None:
     (tmp_path / "words.bin").write_bytes(b"\xff\xfe")
+    (tmp_path / "words.large").write_text("é" * (1 << 20))  # its last character is cut where reading ends
     (tmp_path / "words.txt").write_text("1e-3\n")
     text = PLAN.replace("learning_rate: 1e-3", f"learning_rate: 1e-3\n    {setting}")
     assert any(problem in line and line.startswith("keywords.yaml:") for line in problems(text))
