@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from federation.errors import InputError
-from federation.files import open_regular
+from federation.text_files import BadText, each_line
 from shard_descriptors.descriptor import SPLITS, SplitName
+from shard_descriptors.skipped import skip
 from shard_descriptors.text.translation_settings import TranslationShardSettings
 from shard_descriptors.text.words import words
 
@@ -74,36 +75,19 @@ def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator
             yield one
     if not count:
         raise InputError(f"{name}: holds no sentence pairs")
-    for line in bad[:20]:
-        log.warning("skipped: %s", line)
-    if len(bad) > max_unreadable * count:
-        raise InputError(
-            f"{len(bad)} of {count} lines cannot be used, more than max_unreadable {max_unreadable:g} allows; "
-            f"the first is {bad[0]}"
-        )
-    if bad:
-        log.warning("skipped %d of %d lines of %s that cannot be used", len(bad), count, name)
+    skip(bad, count, max_unreadable, "lines")
 
 
 def _from_file(settings: TranslationShardSettings) -> Iterator[Found]:
     assert settings.root is not None, "checked with the settings"
-    try:
-        with open_regular(settings.root) as file:
-            yield from (
-                _from_line(f"{settings.root}:{number}", line, settings.swap)
-                for number, line in enumerate(file, 1)
-            )
-    except OSError as error:
-        raise InputError(
-            f"{settings.root}: cannot be read ({error.strerror}); set root to a text file of sentence pairs"
-        ) from error
+    for number, line in each_line(settings.root, remedy="set root to a text file of sentence pairs"):
+        yield _from_line(f"{settings.root}:{number}", line, settings.swap)
 
 
-def _from_line(where: str, line: bytes, swap: bool) -> Found:
-    try:
-        columns = line.decode().rstrip("\r\n").split("\t")
-    except UnicodeDecodeError:
-        return f"{where}: not UTF-8"
+def _from_line(where: str, line: str | BadText, swap: bool) -> Found:
+    if isinstance(line, BadText):
+        return f"{where}: {line}"
+    columns = line.split("\t")
     if len(columns) < 2:
         return f"{where}: no tab between two sentences"
     first, second = columns[1::-1] if swap else columns[:2]
