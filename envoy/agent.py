@@ -140,6 +140,8 @@ class Agent:
             shard.dataset,
             ", ".join(f"{n} {split}" for split, n in samples.items()),
         )
+        for line in shard.remarks():
+            logger.warning("%s: %s", self._config.name, line)
         return pb.Announcement(
             version=project_version(),
             protocol=VERSION,

@@ -40,13 +40,14 @@ def data() -> None:
 @click.option("--max-unreadable", type=float, help="Share of the files that may be skipped.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
-    """Print what each shard would hold: samples of each class, speakers, totals.
+    """Print what each shard would hold: samples of each class, speakers, totals; then what is left out, and what is too little.
 
     Speakers are those of the words; silence has none.
     """
     from rich.console import Console
 
-    from shard_descriptors.describe import as_table
+    from federation.printing import printable
+    from shard_descriptors.describe import as_table, in_words
     from shard_descriptors.describe import describe as count
 
     settings = {name: value for name, value in options.items() if value is not None}
@@ -61,6 +62,8 @@ def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
     if not console.is_terminal:
         console.width = 40 + 12 * len(description["shards"])
     console.print(as_table(description))
+    for line in in_words(description):
+        click.echo(printable(line))
 
 
 def _shards(settings: dict[str, Any]) -> dict[str, Any]:

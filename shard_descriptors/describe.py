@@ -22,7 +22,7 @@ def describe(shards: Mapping[str, ShardDescriptor]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``{"classes": [...], "shards": {name: {"fingerprint": ..., split: counts}},
+        ``{"classes": [...], "shards": {name: {"fingerprint": ..., split: counts, "left_out": {what: n}, "remarks": [...]}},
         "total": {split: counts}}``; counts are ``{"samples": n, "speakers": n, "classes": {class: n}}``, with the
         shards' own name for their groups in the place of ``speakers``.
         The total counts a sample once, in however many shards it is.
@@ -34,6 +34,8 @@ def describe(shards: Mapping[str, ShardDescriptor]) -> dict[str, Any]:
             name: {
                 "fingerprint": shard.fingerprint(),
                 **{split: _counts([shard], split, classes) for split in SPLITS},
+                "left_out": dict(shard.left_out),
+                "remarks": shard.remarks(),
             }
             for name, shard in shards.items()
         },
@@ -55,6 +57,18 @@ def _counts(shards: Sequence[ShardDescriptor], split: SplitName, classes: Sequen
         ),
         "classes": {name: count[name] for name in classes},
     }
+
+
+def in_words(description: Mapping[str, Any]) -> list[str]:
+    """Say in a line each what the shards leave out and what there is too little of; once for all that share it."""
+    lines: dict[str, list[str]] = {}
+    for name, shard in description["shards"].items():
+        for line in shard["remarks"]:
+            lines.setdefault(line, []).append(name)
+    everybody = len(description["shards"])
+    return [
+        line if len(names) == everybody else f"{', '.join(names)}: {line}" for line, names in lines.items()
+    ]
 
 
 def as_table(description: Mapping[str, Any]) -> Table:

@@ -8,10 +8,13 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
+
+from shard_descriptors.remarks import remarks
 
 Sample = dict[str, Any]
 SplitName = Literal["train", "validation", "test"]
@@ -72,12 +75,15 @@ class ShardDescriptor(ABC):
         What `Split.groups` are, in the plural: speakers, say.
     without_groups : tuple of str
         Classes whose samples belong to nobody, such as silence: their groups are not counted.
+    left_out : mapping of str to int
+        What lies with the data and is not used, in words (``files ending in .txt``), and how many.
     """
 
     dataset: str
     classes: tuple[str, ...]
     group_name: str = "groups"
     without_groups: tuple[str, ...] = ()
+    left_out: Mapping[str, int] = MappingProxyType({})
     sample_description: str
     target_description: str
 
@@ -101,6 +107,10 @@ class ShardDescriptor(ABC):
             return {}
         counts = np.bincount(self.split(name).labels, minlength=len(self.classes))
         return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def remarks(self) -> list[str]:
+        """Say in a line each what is left out, and where there is too little to train or to measure on."""
+        return remarks(self)
 
     def fingerprint(self) -> str:
         """Hash which samples this shard holds: their ids, labels and the settings, not the audio.

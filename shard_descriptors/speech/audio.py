@@ -20,12 +20,20 @@ from federation.files import open_regular, read_regular
 
 SAMPLING_RATE = 16_000
 CLIP_LENGTH = SAMPLING_RATE
+SUFFIXES = frozenset(
+    (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64")
+)
+"""The endings of files that are taken for recordings in a folder."""
 # A header can claim anything: what is computed from it, such as the filter between two rates, has its size.
-LEAST_RATE, MOST_RATE = 1000, 384_000
+LEAST_RATE, MOST_RATE = 1000, 768_000
 MOST_CHANNELS = 64
 MOST_SECONDS = 3600
-MOST_VALUES = 1 << 26
+MOST_SECONDS_OF_BACKGROUND = 24 * MOST_SECONDS
+MOST_FACTOR = 1 << 16
 FILE_BYTES = 1 << 30
+# Their samples are whole numbers and their length is that of the file: they can be read if their header can.
+_PLAIN_FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
+_FLOATS = {"FLOAT", "DOUBLE"}
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,12 @@ class EmbeddedFile:
 
     def open(self) -> io.BytesIO:
         """Return the file's bytes as a file."""
-        audio: Mapping[str, Any] = self.table[self.row]["audio"]
+        audio: Mapping[str, Any] | None = self.table[self.row]["audio"]
+        if audio is None or (audio["bytes"] is None and not audio["path"]):
+            raise UnreadableAudio(f"{self}: holds no audio")
         content = audio["bytes"]
+        if content == b"":
+            raise UnreadableAudio(f"{self}: empty file")
         return io.BytesIO(content if content is not None else read_regular(audio["path"], FILE_BYTES))
 
 
@@ -67,7 +79,7 @@ class Header:
 
 
 def read_header(file: AudioFile, strict: bool = False) -> Header:
-    """Look at a file without decoding it.
+    """Look at a clip, decoding no more of it than must be to know that it can be read.
 
     Parameters
     ----------
@@ -79,21 +91,32 @@ def read_header(file: AudioFile, strict: bool = False) -> Header:
     Raises
     ------
     UnreadableAudio
-        Not audio, empty, or the wrong rate.
+        Not audio, empty, the wrong rate, too long for a clip, or samples that are no numbers.
     """
     with _opened(file) as sound:
-        header = Header(sound.frames, sound.samplerate)
-    if header.frames == 0:
-        raise UnreadableAudio(f"{file}: holds no audio")
-    if strict and header.rate != SAMPLING_RATE:
-        raise UnreadableAudio(
-            f"{file}: sampling rate {header.rate}, not {SAMPLING_RATE} (sampling_rate: strict)"
-        )
+        header = _checked_header(sound, file, strict)
+        _check_length(sound, file)
+        if sound.format not in _PLAIN_FORMATS or sound.subtype in _FLOATS:
+            _read(sound, file, _frames_of_a_clip(sound.samplerate))
+    return header
+
+
+def read_background(file: AudioFile, strict: bool = False) -> Header:
+    """Look at a long recording, and at all of it where its samples may be no numbers; as `read_header`."""
+    with _opened(file) as sound:
+        header = _checked_header(sound, file, strict)
+        if header.seconds > MOST_SECONDS_OF_BACKGROUND:
+            raise UnreadableAudio(f"{file}: claims to last {header.seconds} seconds; cut it")
+        if sound.subtype in _FLOATS:
+            for _ in range(0, header.frames, header.rate):
+                _read(sound, file, header.rate)
     return header
 
 
 def read_clip(file: AudioFile, second: int | None = None) -> npt.NDArray[np.int16]:
     """Decode one clip: channels averaged, resampled to 16 kHz, padded with zeros or cropped to one second.
+
+    No more is decoded than is heard, however long the file is.
 
     Parameters
     ----------
@@ -105,17 +128,20 @@ def read_clip(file: AudioFile, second: int | None = None) -> npt.NDArray[np.int1
     Returns
     -------
     numpy.ndarray of int16, shape [16000]
+
+    Raises
+    ------
+    UnreadableAudio
+        As `read_header`.
     """
     with _opened(file) as sound:
         rate = sound.samplerate
-        if second is not None:
+        if second is None:
+            _check_length(sound, file)
+            wave = _read(sound, file, _frames_of_a_clip(rate))
+        else:
             sound.seek(second * rate)
-        if second is None and (
-            sound.frames * sound.channels > MOST_VALUES or sound.frames > MOST_SECONDS * rate
-        ):
-            raise UnreadableAudio(f"{file}: claims {sound.frames} frames, which is no clip of a word; cut it")
-        frames = -1 if second is None else rate
-        wave = sound.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+            wave = _read(sound, file, rate)
     if rate != SAMPLING_RATE:
         wave = resample(wave, rate)
     clip = np.zeros(CLIP_LENGTH, np.int16)
@@ -123,8 +149,43 @@ def read_clip(file: AudioFile, second: int | None = None) -> npt.NDArray[np.int1
     return clip
 
 
+def _frames_of_a_clip(rate: int) -> int:
+    """Return how many frames the first second at 16 kHz is made of: a second, and what the filter reaches beyond."""
+    if rate == SAMPLING_RATE:
+        return CLIP_LENGTH
+    return rate + 12 * max(1, -(-rate // SAMPLING_RATE)) + 2
+
+
+def _read(sound: Any, file: AudioFile, frames: int) -> npt.NDArray[np.float32]:
+    wave: npt.NDArray[np.float32] = sound.read(frames, dtype="float32", always_2d=True).mean(
+        axis=1, dtype=np.float32
+    )
+    if not np.isfinite(wave).all():
+        raise UnreadableAudio(f"{file}: holds samples that are no numbers (NaN or infinity)")
+    return wave
+
+
+def _checked_header(sound: Any, file: AudioFile, strict: bool) -> Header:
+    header = Header(sound.frames, sound.samplerate)
+    if header.frames <= 0:
+        raise UnreadableAudio(f"{file}: holds no audio")
+    if strict and header.rate != SAMPLING_RATE:
+        raise UnreadableAudio(
+            f"{file}: sampling rate {header.rate}, not {SAMPLING_RATE} (sampling_rate: strict)"
+        )
+    return header
+
+
+def _check_length(sound: Any, file: AudioFile) -> None:
+    if sound.frames > MOST_SECONDS * sound.samplerate:
+        raise UnreadableAudio(f"{file}: claims {sound.frames} frames, which is no clip of a word; cut it")
+
+
 def resample(wave: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
     """Bring a wave from `rate` to 16 kHz by a polyphase filter."""
+    if rate // gcd(rate, SAMPLING_RATE) > MOST_FACTOR:
+        # The filter is as long as the rates are apart from a common factor: a rate that no device has is rounded by 0.1 %.
+        rate = round(rate, -2)
     common = gcd(rate, SAMPLING_RATE)
     resampled: npt.NDArray[np.float32] = resample_poly(wave, SAMPLING_RATE // common, rate // common)
     return resampled

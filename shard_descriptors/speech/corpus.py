@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from shard_descriptors.descriptor import SplitName
 from shard_descriptors.speech.audio import AudioFile
@@ -51,11 +52,17 @@ class Corpus:
     ----------
     name : str
         Where it comes from, for messages.
+    unusable : list of str
+        What should be a recording and is none, such as a row without a label: where it is, and why.
+    left_out : Counter of str
+        What is not taken for part of the data set, in words, and how many.
     """
 
     name: str
     recordings: list[Recording]
     backgrounds: list[Background]
+    unusable: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
 def speaker_of(file_name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import mean
@@ -10,6 +9,7 @@ from statistics import mean
 from federation.errors import InputError
 from shard_descriptors.descriptor import SPLITS, SplitName
 from shard_descriptors.drawing import draw
+from shard_descriptors.skipped import skip
 from shard_descriptors.speech.audio import UnreadableAudio, read_header
 from shard_descriptors.speech.classes import BACKGROUND, SILENCE, UNKNOWN
 from shard_descriptors.speech.clips import Clip
@@ -17,12 +17,10 @@ from shard_descriptors.speech.corpus import Corpus, Recording
 from shard_descriptors.speech.settings import SpeechCommandsSettings
 from shard_descriptors.speech.silence import cut_silence
 
-log = logging.getLogger(__name__)
-
 
 def select(
     corpus: Corpus, classes: Sequence[str], settings: SpeechCommandsSettings
-) -> dict[SplitName, list[Clip]]:
+) -> tuple[dict[SplitName, list[Clip]], Counter[str]]:
     """Choose the samples of the whole dataset, which the shards then divide.
 
     Parameters
@@ -38,6 +36,8 @@ def select(
     -------
     dict of str to list of Clip
         The splits; words sorted by id, then silence. The same whatever order the file system lists.
+    Counter of str
+        What of the data set is left out, in words, and how many.
 
     Raises
     ------
@@ -45,7 +45,8 @@ def select(
         A class without recordings, or too many unreadable files.
     """
     side = _sides(corpus, settings)
-    recordings = _readable(_wanted(corpus, classes, settings), settings)
+    wanted = _wanted(corpus, classes, settings)
+    recordings, unreadable = _readable(corpus, wanted, settings)
     _check_classes(corpus, recordings, classes)
     words = [name for name in classes if name not in (SILENCE, UNKNOWN)]
     chosen: dict[SplitName, list[Clip]] = {}
@@ -56,10 +57,13 @@ def select(
         per_word = mean(count[word] for word in words) if words else 0.0
         chosen[split] = _label(here, classes, round(settings.unknown_share * per_word), settings.seed)
         silence[split] = 0 if count[SILENCE] else round(settings.silence_share * per_word)
+    words_chosen = sum(map(len, chosen.values()))
     if SILENCE in classes:
         cut = cut_silence(corpus, silence, classes.index(SILENCE), settings)
         chosen = {split: chosen[split] + cut[split] for split in SPLITS}
-    return chosen
+    others = len(corpus.recordings) - len(wanted) + len(recordings) - words_chosen
+    counts = {"recordings that cannot be used": unreadable, "recordings of other words": others}
+    return chosen, corpus.left_out + Counter(counts)
 
 
 def _label(recordings: Sequence[Recording], classes: Sequence[str], unknown: int, seed: int) -> list[Clip]:
@@ -111,29 +115,24 @@ def _wanted(corpus: Corpus, classes: Sequence[str], settings: SpeechCommandsSett
     return [recording for recording in corpus.recordings if recording.word in wanted]
 
 
-def _readable(recordings: list[Recording], settings: SpeechCommandsSettings) -> list[Recording]:
+def _readable(
+    corpus: Corpus, recordings: list[Recording], settings: SpeechCommandsSettings
+) -> tuple[list[Recording], int]:
     """Look at every header; skip and list what cannot be used, unless it is too much."""
-    good, bad = [], []
+    good, bad = [], list(corpus.unusable)
     for recording in recordings:
         try:
             read_header(recording.file, strict=settings.sampling_rate == "strict")
             good.append(recording)
         except UnreadableAudio as error:
             bad.append(str(error))
-    for line in bad:
-        log.warning("skipped: %s", line)
-    if len(bad) > settings.max_unreadable * len(recordings):
-        raise InputError(
-            f"{len(bad)} of {len(recordings)} files cannot be used, more than max_unreadable "
-            f"{settings.max_unreadable:g} allows; the first is {bad[0]}"
-        )
-    if bad:
-        log.warning("skipped %d of %d files that cannot be used", len(bad), len(recordings))
-    return good
+    skip(bad, len(good) + len(bad), settings.max_unreadable)
+    return good, len(bad)
 
 
 def _check_classes(corpus: Corpus, recordings: list[Recording], classes: Sequence[str]) -> None:
     words = {recording.word for recording in recordings}
+    there = {recording.word for recording in corpus.recordings}
     for name in classes:
         if name == SILENCE:
             if not corpus.backgrounds and SILENCE not in words:
@@ -144,6 +143,7 @@ def _check_classes(corpus: Corpus, recordings: list[Recording], classes: Sequenc
                     f"{corpus.name}: no words beside the classes, so nothing for the class {UNKNOWN}"
                 )
         elif name not in words:
+            why = " can be used (the log says why)" if name in there else ""
             raise InputError(
-                f"{corpus.name}: no recording of the class {name!r}; add it or change the setting classes"
+                f"{corpus.name}: no recording of the class {name!r}{why}; add it or change the setting classes"
             )

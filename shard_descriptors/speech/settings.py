@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
 from shard_descriptors.checked_settings import checked
+from shard_descriptors.labels import same_name
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,13 @@ class SpeechCommandsSettings:
             raise ValueError(
                 f"root is missing: the source {self.source} needs the folder that holds the data"
             )
-        if not isinstance(self.classes, str) and len(set(self.classes)) < len(self.classes):
+        if not isinstance(self.classes, str) and len(set(map(same_name, self.classes))) < len(self.classes):
             raise ValueError("classes names a class twice")
 
 
 def check_settings(settings: Mapping[str, Any]) -> SpeechCommandsSettings:
     """Check settings that did not come through a federation file; see `checked`."""
-    return checked(SpeechCommandsSettings, settings, "the Speech Commands shard")
+    taken = checked(SpeechCommandsSettings, settings, "the Speech Commands shard")
+    if isinstance(taken.classes, str):
+        return taken
+    return replace(taken, classes=[same_name(name) for name in taken.classes])

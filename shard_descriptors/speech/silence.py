@@ -8,7 +8,7 @@ from itertools import accumulate
 from federation.errors import InputError
 from shard_descriptors.descriptor import SPLITS, SplitName
 from shard_descriptors.drawing import draw, order
-from shard_descriptors.speech.audio import read_header
+from shard_descriptors.speech.audio import read_background
 from shard_descriptors.speech.classes import BACKGROUND, SILENCE
 from shard_descriptors.speech.clips import Clip
 from shard_descriptors.speech.corpus import Corpus
@@ -26,7 +26,7 @@ def cut_silence(
     ends = list(accumulate(wanted[split] for split in SPLITS))
     seconds: dict[SplitName, list[Clip]] = {split: [] for split in SPLITS}
     for background in corpus.backgrounds:
-        length = read_header(background.file, strict=settings.sampling_rate == "strict").seconds
+        length = read_background(background.file, strict=settings.sampling_rate == "strict").seconds
         begin = 0
         for split, end in zip(SPLITS, ends, strict=True):
             stop = round(length * end / ends[-1]) if ends[-1] else 0

@@ -2,50 +2,55 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from federation.errors import InputError
-from federation.files import read_text
-from shard_descriptors.descriptor import SPLITS, SplitName
-from shard_descriptors.speech.audio import SAMPLING_RATE, EmbeddedFile, UnreadableAudio, read_header
-from shard_descriptors.speech.classes import BACKGROUND, SILENCE
+from shard_descriptors.descriptor import SplitName
+from shard_descriptors.folders import class_folders, nothing_found, sample_files, text_name
+from shard_descriptors.speech.audio import SUFFIXES
+from shard_descriptors.speech.classes import BACKGROUND
 from shard_descriptors.speech.corpus import Background, Corpus, Recording, published_split, speaker_of
+from shard_descriptors.speech.hugging_face import from_hugging_face
+from shard_descriptors.speech.lists import listed_splits, present_lists
 from shard_descriptors.speech.settings import SpeechCommandsSettings
-
-LIST_BYTES = 64 << 20
 
 
 def open_corpus(settings: SpeechCommandsSettings) -> Corpus:
     """List the recordings of the source that the settings name; audio is not read yet."""
     if settings.source == "huggingface":
-        return _from_hugging_face(settings)
+        return from_hugging_face(settings)
     assert settings.root is not None, "checked with the settings"
     if settings.source == "torchaudio":
         return _from_torchaudio(settings.root, settings)
-    return _from_folder(settings.root)
+    return _from_folder(settings)
 
 
-def _from_folder(root: Path) -> Corpus:
+def _from_folder(settings: SpeechCommandsSettings) -> Corpus:
     """List a folder in Speech Commands layout.
 
     Folders whose name starts with ``_`` are no words: of these, ``_background_noise_`` is used, and the
     ``_silence_`` and ``_unknown_`` of the published test archive are left out: they were cut from the same
     material.
     """
+    root = settings.root
+    assert root is not None, "checked with the settings"
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set root to the folder that holds one folder per word")
-    files = [
-        file
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(("_", "."))
-        for file in _wav_files(folder)
-    ]
+    folders, others = class_folders(root, hidden=("_", "."))
+    if (root / BACKGROUND).is_dir():
+        others["folders that are no class"] -= 1
+    files: list[Path] = []
+    left_out: Counter[str] = Counter()
+    for folder in folders:
+        found, beside = sample_files(folder, SUFFIXES)
+        files += found
+        left_out += beside
+        if not found:
+            others["folders without a recording"] += 1
     if not files:
-        raise InputError(
-            f"{root}: no <word>/*.wav below it; set root to the folder that holds one folder per word"
-        )
-    return _corpus(root, files)
+        raise nothing_found(root, folders, left_out, SUFFIXES, "<word>/*.wav")
+    return _corpus(root, files, left_out + others, settings)
 
 
 def _from_torchaudio(root: Path, settings: SpeechCommandsSettings) -> Corpus:
@@ -63,119 +68,42 @@ def _from_torchaudio(root: Path, settings: SpeechCommandsSettings) -> Corpus:
             else "set download: true where the network allows it"
         )
         raise InputError(f"{root}: torchaudio cannot open {settings.version}; {hint} ({error})") from error
-    return _corpus(root / "SpeechCommands" / settings.version, files)
+    inside = root / "SpeechCommands" / settings.version
+    # It takes what macOS writes beside files, too.
+    files = [file for file in files if file.parent.name[0] not in "_." and not file.name.startswith(".")]
+    return _corpus(inside, files, _beside(inside, files), settings)
 
 
-def _corpus(root: Path, files: list[Path]) -> Corpus:
-    listed = _published_lists(root)
-    recordings = []
-    for file in sorted(files):
-        name = f"{file.parent.name}/{file.name}"
-        published = published_split(file.name) if listed is None else listed.get(name, "train")
-        recordings.append(Recording(name, file.parent.name, speaker_of(file.name), file, published))
-    noises = root / BACKGROUND
-    backgrounds = [Background(file.name, file) for file in _wav_files(noises)] if noises.is_dir() else []
-    return Corpus(str(root), recordings, backgrounds)
+def _beside(root: Path, taken: list[Path]) -> Counter[str]:
+    """Count what torchaudio has left in the folders of words."""
+    there = sum(1 for file in root.glob("[!_.]*/*") if file.is_file())
+    return Counter({"files that torchaudio does not take": there - len(taken)})
 
 
-def _wav_files(folder: Path) -> list[Path]:
-    return sorted(
-        file for file in folder.iterdir() if file.suffix == ".wav" and not file.name.startswith(".")
-    )
-
-
-def _published_lists(root: Path) -> dict[str, SplitName] | None:
-    lists: dict[SplitName, Path] = {
-        "validation": root / "validation_list.txt",
-        "test": root / "testing_list.txt",
-    }
-    present = [file for file in lists.values() if file.is_file()]
-    if not present:
-        return None
-    if len(present) < len(lists):
-        missing = next(file for file in lists.values() if file not in present)
-        raise InputError(f"{missing}: missing beside {present[0].name}; provide both lists or neither")
-    return {
-        line.strip(): name
-        for name, file in lists.items()
-        for line in read_text(file, LIST_BYTES).splitlines()
-    }
-
-
-def _from_hugging_face(settings: SpeechCommandsSettings) -> Corpus:
-    name, tables = _tables(settings)
-    published = len(tables) > 1
-    recordings, backgrounds = [], []
-    for split, table in tables.items():
-        for row, (label, path) in enumerate(_labels_and_paths(name, table)):
-            base = Path(path).name
-            file = EmbeddedFile(table, row, f"{name}[{split}][{row}] {base}")
-            if label == SILENCE and _is_long(file):
-                backgrounds.append(Background(f"{split}/{row:06d}/{base}", file))
-                continue
-            recordings.append(
-                Recording(
-                    id=f"{split}/{row:06d}/{base}",
-                    word=label,
-                    speaker=speaker_of(base),
-                    file=file,
-                    published=split if published else published_split(base),
-                )
-            )
-    if not recordings:
-        raise InputError(f"{name}: holds no recordings of words")
-    return Corpus(name, recordings, backgrounds)
-
-
-def _tables(settings: SpeechCommandsSettings) -> tuple[str, dict[SplitName, Any]]:
-    """Open the dataset with its audio left as encoded bytes, so that soundfile decodes it."""
-    import datasets
-
-    if settings.root is None:
-        path, config = HUB[settings.hub]
-        try:
-            opened = datasets.load_dataset(path, config, revision=PARQUET)
-        except Exception as error:  # the Hub's clients raise many kinds
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{settings.hub}: cannot be had from the Hugging Face Hub; where the network allows, "
-                f"load it and save_to_disk, then set root to that folder ({reason})"
-            ) from error
-    else:
-        try:
-            opened = datasets.load_from_disk(str(settings.root))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{settings.root}: not a dataset saved by save_to_disk; set root to one"
-            ) from error
-    name = str(settings.root or settings.hub)
-    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
-    for split, table in tables.items():
-        if split not in SPLITS:
-            raise InputError(f"{name}: unknown split {split!r}; known are {', '.join(SPLITS)}")
-        if missing := {"audio", "label"} - set(table.column_names):
-            raise InputError(f"{name}: split {split} has no column {min(missing)!r}")
-    undecoded = datasets.Audio(sampling_rate=SAMPLING_RATE, decode=False)
-    return name, {split: tables[split].cast_column("audio", undecoded) for split in SPLITS if split in tables}
-
-
-def _labels_and_paths(name: str, table: Any) -> list[tuple[str, str]]:
-    names = getattr(table.features["label"], "names", None)
-    labels = [names[label] if names else label for label in table["label"]]
-    if any(not isinstance(label, str) for label in labels):
-        raise InputError(f"{name}: the column 'label' holds numbers without names; save it as a ClassLabel")
-    if "file" in table.column_names:
-        return list(zip(labels, table["file"], strict=True))
-    return [(label, table[row]["audio"]["path"] or str(row)) for row, label in enumerate(labels)]
-
-
-def _is_long(file: EmbeddedFile) -> bool:
-    try:
-        return read_header(file).seconds >= 2
-    except UnreadableAudio:
-        return False  # reported with the other recordings
-
-
-# The Hub's own conversion: `datasets` no longer runs the scripts that these two were published as.
-PARQUET = "refs/convert/parquet"
-HUB = {"superb/ks": ("s3prl/superb", "ks"), "google/speech_commands": ("google/speech_commands", "v0.02")}
+def _corpus(
+    root: Path, files: list[Path], left_out: Counter[str], settings: SpeechCommandsSettings
+) -> Corpus:
+    named = sorted((text_name(root, file.parent.name), text_name(root, file.name), file) for file in files)
+    ids = [f"{word}/{name}" for word, name, _ in named]
+    if twice := [name for name, count in Counter(ids).items() if count > 1]:
+        raise InputError(f"{root}: {twice[0]} is there in both forms of Unicode (NFC and NFD); remove one")
+    lists = present_lists(root)
+    listed: dict[str, SplitName] = {}
+    if lists and settings.split == "published":
+        listed, absent = listed_splits(lists, ids)
+        left_out = left_out + absent
+    recordings = [
+        Recording(
+            name,
+            word,
+            speaker_of(base),
+            file,
+            listed.get(name, "train") if lists else published_split(base),
+        )
+        for name, (word, base, file) in zip(ids, named, strict=True)
+    ]
+    backgrounds: list[Background] = []
+    if (root / BACKGROUND).is_dir():
+        noises, _ = sample_files(root / BACKGROUND, SUFFIXES)
+        backgrounds = [Background(text_name(root, file.name), file) for file in noises]
+    return Corpus(str(root), recordings, backgrounds, left_out=+left_out)

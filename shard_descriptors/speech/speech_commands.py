@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -89,11 +90,11 @@ class SpeechCommandsShard(ShardDescriptor):
             As for one shard; `rank` is not looked at.
         """
         checked = check_settings({**settings, "rank": 0})
-        classes, splits = _divide(checked)
+        classes, splits, left_out = _divide(checked)
         shards = []
         for rank in range(checked.worldsize):
             shard = cls.__new__(cls)
-            shard._fill(replace(checked, rank=rank), classes, splits, may_be_empty=True)
+            shard._fill(replace(checked, rank=rank), classes, splits, left_out, may_be_empty=True)
             shards.append(shard)
         return shards
 
@@ -102,10 +103,12 @@ class SpeechCommandsShard(ShardDescriptor):
         settings: SpeechCommandsSettings,
         classes: tuple[str, ...],
         splits: Mapping[SplitName, list[list[Clip]]],
+        left_out: Mapping[str, int],
         may_be_empty: bool = False,
     ) -> None:
         self.settings = settings
         self.classes = classes
+        self.left_out = left_out
         clips = {name: shards[settings.rank] for name, shards in splits.items()}
         if not may_be_empty:
             _check_not_empty(clips, settings)
@@ -125,17 +128,20 @@ class SpeechCommandsShard(ShardDescriptor):
         return {key: value for key, value in asdict(self.settings).items() if key not in MACHINE_SETTINGS}
 
 
-def _divide(settings: SpeechCommandsSettings) -> tuple[tuple[str, ...], dict[SplitName, list[list[Clip]]]]:
-    """Open the data: the classes, and for each split what every rank holds."""
+def _divide(
+    settings: SpeechCommandsSettings,
+) -> tuple[tuple[str, ...], dict[SplitName, list[list[Clip]]], Counter[str]]:
+    """Open the data: the classes, for each split what every rank holds, and what is left out."""
     corpus = open_corpus(settings)
     classes = class_names(settings.classes, (recording.word for recording in corpus.recordings))
-    whole = select(corpus, classes, settings)
+    whole, left_out = select(corpus, classes, settings)
     silence = classes.index(SILENCE) if SILENCE in classes else None
-    return classes, {
+    splits: dict[SplitName, list[list[Clip]]] = {
         "train": divide(whole["train"], silence, settings),
         "validation": divide(whole["validation"], silence, settings),
         "test": [whole["test"]] * settings.worldsize,
     }
+    return classes, splits, left_out
 
 
 def _check_not_empty(clips: Mapping[SplitName, list[Clip]], settings: SpeechCommandsSettings) -> None:

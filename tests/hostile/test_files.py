@@ -137,7 +137,7 @@ def wav(file: Path, rate: int, channels: int = 1, frames: int = 16_000, claimed:
     return file
 
 
-@pytest.mark.parametrize("rate", [1, 999, 400_001, 2**31 - 1])
+@pytest.mark.parametrize("rate", [1, 999, 768_001, 2**31 - 1])
 def test_a_clip_whose_rate_would_take_320_gib_to_resample_is_not_read(tmp_path: Path, rate: int) -> None:
     file = wav(tmp_path / "bomb.wav", rate)
     for read in (read_header, read_clip, lambda one: read_clip(one, 0)):
