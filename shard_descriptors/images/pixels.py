@@ -54,10 +54,12 @@ class EmbeddedImage:
     def open(self) -> io.BytesIO:
         """Return the file's bytes as a file."""
         image: Mapping[str, Any] | None = self.table[self.row][self.column]
-        if image is None:
+        content, path = (image["bytes"], image["path"]) if image else (None, None)
+        if content is not None:
+            return io.BytesIO(content)
+        if path is None:
             raise OSError("holds no image")
-        content = image["bytes"]
-        return io.BytesIO(content if content is not None else read_regular(image["path"], FILE_BYTES))
+        return io.BytesIO(read_regular(path, FILE_BYTES))
 
 
 ImageFile = Path | EmbeddedImage
