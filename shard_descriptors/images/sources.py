@@ -6,7 +6,6 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -97,18 +96,16 @@ def _listed(root: Path, settings: ImageFolderSettings) -> Album:
     for part, split in parts.items():
         within, others = class_folders(part)
         left_out += others
-        left_out["images that lie in no class's folder"] += sum(1 for _ in _images_beside(part))
+        left_out["images that lie in no class's folder"] += _images_beside(part)
         known = _distinct(part, within)
         for folder, word in known.items():
             files, beside = sample_files(folder, SUFFIXES)
             left_out += beside
-            pictures += [
-                picture(_id(root, file), word, file, split, settings) for file in _distinct(folder, files)
-            ]
+            pictures += [picture(_id(root, file), word, file, split, settings) for file in files]
         folders += within
         classes |= set(known.values())
     if not pictures:
-        raise nothing_found(root, folders, left_out, SUFFIXES, "<class>/*.jpg or *.png")
+        raise nothing_found(root, folders, +left_out, SUFFIXES, "<class>/*.jpg or *.png")
     pictures.sort(key=lambda one: one.id.split("/"))
     return Album(str(root), tuple(sorted(classes)), pictures, left_out=+left_out)
 
@@ -122,18 +119,13 @@ def _parts(root: Path, settings: ImageFolderSettings) -> tuple[dict[Path, SplitN
     if "train" not in parts.values():
         raise InputError(f"{root}: no folder 'train' below it, which split: published needs")
     left_out["folders that are no split"] += len(folders) - len(parts)
-    left_out["images that lie in no class's folder"] += sum(1 for _ in _images_beside(root))
+    left_out["images that lie in no class's folder"] += _images_beside(root)
     return parts, left_out
 
 
-def _images_beside(folder: Path) -> Iterator[str]:
-    for entry in os.scandir(folder):
-        if (
-            Path(entry.name).suffix.lower() in SUFFIXES
-            and not entry.name.startswith(".")
-            and not entry.is_dir()
-        ):
-            yield entry.name
+def _images_beside(folder: Path) -> int:
+    names = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+    return sum(Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") for name in names)
 
 
 def _distinct(folder: Path, entries: list[Path]) -> dict[Path, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -46,8 +47,15 @@ class Pair:
 Found = Pair | str  # or what is wrong, and where
 
 
-def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
-    """Read the pairs that the settings name, without those that are too long, each once, sorted by id.
+def read_pairs(settings: TranslationShardSettings) -> tuple[list[Pair], Counter[str]]:
+    """Read the pairs that the settings name, without those that are too long, each once.
+
+    Returns
+    -------
+    list of Pair
+        Sorted by id.
+    Counter of str
+        What is left out, in words, and how many.
 
     Raises
     ------
@@ -57,15 +65,22 @@ def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
     name = str(settings.root or settings.hub)
     found = _from_file(settings) if settings.source == "pairs" else _from_hugging_face(name, settings)
     pairs: dict[str, Pair] = {}
-    for pair in _sound(name, found, settings.max_unreadable):
-        if pair.longest <= settings.max_words:
-            pairs.setdefault(pair.id, pair)
+    left_out: Counter[str] = Counter()
+    for pair in _sound(name, found, settings.max_unreadable, left_out):
+        if pair.longest > settings.max_words:
+            left_out[f"pairs of more than {settings.max_words} words"] += 1
+        elif pair.id in pairs:
+            left_out["pairs that are there before"] += 1
+        else:
+            pairs[pair.id] = pair
     if not pairs:
         raise InputError(f"{name}: no pair of at most {settings.max_words} words; raise max_words")
-    return [pairs[key] for key in sorted(pairs)]
+    return [pairs[key] for key in sorted(pairs)], +left_out
 
 
-def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator[Pair]:
+def _sound(
+    name: str, found: Iterable[Found], max_unreadable: float, left_out: Counter[str]
+) -> Iterator[Pair]:
     """Pass on what holds a pair; skip and list what does not, unless it is too much."""
     bad, count = [], 0
     for count, one in enumerate(found, 1):  # noqa: B007
@@ -76,6 +91,7 @@ def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator
     if not count:
         raise InputError(f"{name}: holds no sentence pairs")
     skip(bad, count, max_unreadable, "lines")
+    left_out["lines that cannot be used"] += len(bad)
 
 
 def _from_file(settings: TranslationShardSettings) -> Iterator[Found]:

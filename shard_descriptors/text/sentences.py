@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +12,16 @@ from typing import Any
 
 from federation.errors import InputError
 from federation.text_files import BadText, each_line
+from shard_descriptors.folders import sample_files
 from shard_descriptors.labels import HIDDEN, NoLabel, class_of
+from shard_descriptors.remarks import counted
 from shard_descriptors.skipped import skip
 from shard_descriptors.text.sentiment_settings import SentimentShardSettings
 
 log = logging.getLogger(__name__)
 
 SST2_HEADER = "sentence\tlabel"
+SUFFIXES = (".tsv", ".txt")
 REMEDY = "set root to files of sentence<TAB>label"
 
 
@@ -50,8 +55,15 @@ class BadLine(Exception):  # noqa: N818
     """A line that holds no labelled sentence; says why."""
 
 
-def read_sentences(settings: SentimentShardSettings) -> list[Sentence]:
+def read_sentences(settings: SentimentShardSettings) -> tuple[list[Sentence], Counter[str]]:
     """Read all of the source that the settings name; a few malformed lines are listed and skipped.
+
+    Returns
+    -------
+    list of Sentence
+        In the order of the source.
+    Counter of str
+        What is left out of it, in words, and how many.
 
     Raises
     ------
@@ -59,7 +71,9 @@ def read_sentences(settings: SentimentShardSettings) -> list[Sentence]:
         A missing, empty or unreadable file, too many malformed lines, or a class without sentences.
     """
     name = str(settings.root or settings.hub)
-    rows = _hugging_face(settings) if settings.source == "huggingface" else _files(settings)
+    left_out: Counter[str] = Counter()
+    from_rows = settings.source == "huggingface"
+    rows = _hugging_face(settings, left_out) if from_rows else _files(settings, left_out)
     sentences: list[Sentence] = []
     bad: list[str] = []
     for where, row in rows:
@@ -74,37 +88,38 @@ def read_sentences(settings: SentimentShardSettings) -> list[Sentence]:
             raise InputError(
                 f"{name}: no sentence of the class {of_class!r} (label {label}); add it or change the setting classes"
             )
-    return sentences
+    left_out["lines that cannot be used"] += len(bad)
+    return sentences, +left_out
 
 
 Row = tuple[str, Sentence | BadLine]  # where it stands, and what it holds
 
 
-def _files(settings: SentimentShardSettings) -> Iterator[Row]:
+def _files(settings: SentimentShardSettings, left_out: Counter[str]) -> Iterator[Row]:
     root = settings.root
     assert root is not None, "checked with the settings"
     if settings.source == "sst2":
         for file, published in ((root / "train.tsv", "train"), (root / "dev.tsv", "test")):
             yield from _lines(file, settings.classes, published, SST2_HEADER)
         return
-    if root.is_file():
-        files = [root]
-    elif root.is_dir():
-        files = sorted(
-            f for f in root.iterdir() if f.suffix in (".tsv", ".txt") and not f.name.startswith(".")
-        )
-    else:
-        raise InputError(f"{root}: no such file or folder; set root to the sentences")
-    if not files:
-        raise InputError(f"{root}: no *.tsv or *.txt in it; set root to files of sentence<TAB>label")
-    if len({file.stem for file in files}) < len(files):
-        raise InputError(f"{root}: two files of the same name but for the ending; rename or remove one")
-    for file in files:
+    for file in [root] if root.is_file() else _listed(root, left_out):
         yield from _lines(file, settings.classes, "train", None)
 
 
+def _listed(root: Path, left_out: Counter[str]) -> list[Path]:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such file or folder; set root to the sentences")
+    files, others = sample_files(root, SUFFIXES)
+    if not files:
+        beside = f" but {counted(others)}" if others else ""
+        raise InputError(f"{root}: no *.tsv or *.txt in it{beside}; {REMEDY}")
+    left_out["folders"] += others.pop("folders inside those of the classes", 0)
+    left_out += others
+    return files
+
+
 def _lines(file: Path, classes: Sequence[str], published: str, header: str | None) -> Iterator[Row]:
-    empty = True
+    empty, source = True, unicodedata.normalize("NFC", file.stem)
     for number, line in each_line(file, remedy=REMEDY):
         where = f"{file}:{number}"
         if number == 1 and header is not None:
@@ -118,7 +133,7 @@ def _lines(file: Path, classes: Sequence[str], published: str, header: str | Non
             except BadLine as error:
                 yield where, error
             else:
-                yield where, Sentence(f"{file.stem}/{number:06d}", text, label, file.stem, published)
+                yield where, Sentence(f"{source}/{number:06d}", text, label, source, published)
         else:
             continue
         empty = False
@@ -150,7 +165,7 @@ def _label(label: Any, classes: Sequence[str], names: Sequence[str] | None = Non
     return list(classes).index(told)
 
 
-def _hugging_face(settings: SentimentShardSettings) -> Iterator[Row]:
+def _hugging_face(settings: SentimentShardSettings, left_out: Counter[str]) -> Iterator[Row]:
     name, tables = _tables(settings)
     labelled = {
         split: table
@@ -159,6 +174,7 @@ def _hugging_face(settings: SentimentShardSettings) -> Iterator[Row]:
     }
     for split in tables.keys() - labelled.keys():
         log.warning("%s: the split %s has no labels and is left out", name, split)
+        left_out[f"rows of the split {split}, which has no labels"] += len(tables[split])
     # Where the authors keep the test labels to themselves, as for SST-2, what they validate on is tested on.
     hidden = "test" not in labelled
     for split, table in labelled.items():

@@ -96,10 +96,9 @@ def test_a_folder_of_other_files_says_which(tmp_path: Path) -> None:
 def test_a_picture_and_another_that_may_be_made_from_it_are_told(root: Path) -> None:
     draw(root / "red" / "twin.png")
     draw(root / "red" / "twin.JPG")
-    assert (
-        refusal(root)
-        == f"{root}/red: twin.JPG and twin.png differ in their endings alone; remove or rename one"
-    )
+    said = refusal(root)
+    assert said.startswith(f"{root}/red: twin.JPG and twin.png differ in their endings alone")
+    assert said.endswith("; remove or rename one")
 
 
 def test_a_link_to_an_image_is_one_and_one_that_leads_nowhere_is_unreadable(

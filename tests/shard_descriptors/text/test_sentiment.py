@@ -187,6 +187,28 @@ def test_a_class_is_the_same_in_both_forms_of_unicode(tmp_path: Path) -> None:
     assert "classes names a class twice" in refusal(classes=[decomposed, composed], **settings)
 
 
+def test_what_is_no_file_of_sentences_is_counted_and_told(root: Path) -> None:
+    (root / "food.tsv").rename(root / "food.TSV")
+    for name in ("notes.md", "films.csv", "food.csv", ".films.tsv.swp", "LICENSE"):
+        (root / name).write_text("no sentences")
+    (root / "raw").mkdir()
+    with (root / "phones.tsv").open("a") as file:
+        file.write("no tab\n")
+    shard = SentimentShard(root=root)
+    assert sum(len(shard.split(name)) for name in SPLITS) == 120
+    assert shard.left_out == {
+        "files ending in .csv": 2,
+        "files ending in .md": 1,
+        "files without an ending": 1,
+        "hidden files": 1,
+        "folders": 1,
+        "lines that cannot be used": 1,
+    }
+    for name in ("food.TSV", "films.tsv", "phones.tsv"):
+        (root / name).unlink()
+    assert "no *.tsv or *.txt in it but 2 files ending in .csv, 1 files" in refusal(root=root)
+
+
 def test_files_of_windows_give_the_sentences_of_any_other(root: Path) -> None:
     plain = SentimentShard(root=root)
     for file in root.iterdir():
@@ -219,6 +241,7 @@ def test_a_saved_dataset_whose_test_labels_are_hidden_is_tested_on_its_validatio
     assert [len(shard.split(name)) for name in SPLITS] == [18, 2, 20]
     assert shard.split("test").ids[0] == "validation/000000"
     assert "the split test has no labels and is left out" in caplog.text
+    assert shard.left_out == {"rows of the split test, which has no labels": 20}
 
 
 def test_a_dataset_with_three_labelled_splits_is_taken_as_it_is_but_for_repetitions(
@@ -231,6 +254,7 @@ def test_a_dataset_with_three_labelled_splits_is_taken_as_it_is_but_for_repetiti
     assert [len(shard.split(name)) for name in SPLITS] == [20, 20, 20]
     assert not groups(shard, "train") & groups(shard, "validation", "test")
     assert "left out 4 sentences that a later split repeats" in caplog.text
+    assert shard.left_out == {"sentences that a later split repeats": 4}
 
 
 def test_a_dataset_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,7 +318,7 @@ def test_missing_and_empty_files_are_named(root: Path, tmp_path: Path) -> None:
     (root / "food.tsv").write_text("\n")
     assert refusal(root=root).startswith(f"{root}/food.tsv: empty file")
     (root / "films.txt").write_text("good\t1\n")
-    assert "two files of the same name" in refusal(root=root)
+    assert "films.tsv and films.txt differ in their endings alone" in refusal(root=root)
     assert refusal(root=root, source="sst2") == (
         f"{root}/train.tsv: there is no such file; set root to files of sentence<TAB>label"
     )

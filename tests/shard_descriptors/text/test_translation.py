@@ -170,6 +170,22 @@ def test_a_line_longer_than_any_sentence_is_no_pair_and_the_next_one_is(file: Pa
     )
 
 
+def test_what_is_no_pair_of_the_shard_is_counted_and_told(file: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.txt"
+    more.write_bytes(
+        file.read_bytes() + b"no tab\n" + b"I see the cat.\tJe vois le chat.\n" + b"a " * 11 + b"\tb\n"
+    )
+    shard = TranslationShard(root=more, max_samples=200)
+    assert sum(len(shard.split(name)) for name in SPLITS) == 200
+    assert shard.left_out == {
+        "lines that cannot be used": 1,
+        "pairs that are there before": 1,
+        "pairs of more than 10 words": 1,
+        "pairs beyond max_samples": 88,
+    }
+    assert not TranslationShard(root=file).left_out
+
+
 def test_rows_with_a_null_in_the_place_of_a_sentence_are_unreadable(tmp_path: Path) -> None:
     rows: list[Any] = [{"en": source, "fr": target} for source, target in sentence_pairs()]
     rows += [None, {"en": None, "fr": "Oui."}, {"en": "Yes.", "fr": None}]
