@@ -98,7 +98,7 @@ def unseen_pairs(federation: Any) -> Any:
     shards = [open_shard(entry.shard_descriptor) for entry in federation.envoys.values()]
     splits = [shard.split(name) for shard in shards for name in ("train", "validation")]
     seen = {group for split in splits for group in split.groups}
-    pairs = read_pairs(replace(shards[0].settings, max_samples=None))
+    pairs, _ = read_pairs(replace(shards[0].settings, max_samples=None))
     split = PairSplit([pair for pair in pairs if pair.group not in seen])
     split.groups = [str(crc32(group.encode()) % MOST_PARTS) for group in split.groups]
     return split

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,8 +16,10 @@ from shard_descriptors.descriptor import SPLITS, Sample, ShardDescriptor, Split,
 from shard_descriptors.drawing import order
 from shard_descriptors.images.pixels import UnreadableImage, check_header, read_image
 from shard_descriptors.images.settings import ImageFolderSettings, check_settings
-from shard_descriptors.images.sources import Album, Picture, open_album
+from shard_descriptors.images.sources import Album, Picture, album_in
+from shard_descriptors.labels import same_name
 from shard_descriptors.partition import assign
+from shard_descriptors.skipped import skip
 
 log = logging.getLogger(__name__)
 
@@ -87,11 +90,11 @@ class ImageFolderShard(ShardDescriptor):
             As for one shard; `rank` is not looked at.
         """
         checked = check_settings({**settings, "rank": 0})
-        classes, splits = _divide(checked)
+        classes, splits, left_out = _divide(checked)
         shards = []
         for rank in range(checked.worldsize):
             shard = cls.__new__(cls)
-            shard._fill(replace(checked, rank=rank), classes, splits, may_be_empty=True)
+            shard._fill(replace(checked, rank=rank), classes, splits, left_out, may_be_empty=True)
             shards.append(shard)
         return shards
 
@@ -100,11 +103,13 @@ class ImageFolderShard(ShardDescriptor):
         settings: ImageFolderSettings,
         classes: tuple[str, ...],
         splits: Mapping[SplitName, list[list[Picture]]],
+        left_out: Mapping[str, int],
         may_be_empty: bool = False,
     ) -> None:
         self.settings = settings
         self.dataset = settings.dataset
         self.classes = classes
+        self.left_out = left_out
         size = settings.image_size
         self.sample_description = f"an image, uint8[{size}, {size}, 3] in RGB"
         held = {name: shards[settings.rank] for name, shards in splits.items()}
@@ -128,34 +133,50 @@ class ImageFolderShard(ShardDescriptor):
 
 def _divide(
     settings: ImageFolderSettings,
-) -> tuple[tuple[str, ...], dict[SplitName, list[list[Picture]]]]:
-    """Open the data: the classes, and for each split what every rank holds."""
-    album = open_album(settings)
+) -> tuple[tuple[str, ...], dict[SplitName, list[list[Picture]]], Counter[str]]:
+    """Open the data: the classes, for each split what every rank holds, and what is left out."""
+    album = _open_album(settings)
     classes = _classes(album, settings)
-    wanted = set(classes)
-    pictures = _readable([picture for picture in album.pictures if picture.word in wanted], settings)
+    wanted = [picture for picture in album.pictures if picture.word in set(classes)]
+    pictures = _readable(album, wanted, settings)
+    counts = {
+        "images that cannot be used": len(wanted) + len(album.unusable) - len(pictures),
+        "images of other classes": len(album.pictures) - len(wanted),
+    }
     side = _sides(pictures, settings)
     whole = {name: [picture for picture in pictures if side[picture.id] == name] for name in SPLITS}
-    return classes, {
+    divided: dict[SplitName, list[list[Picture]]] = {
         "train": _partition(whole["train"], classes, settings),
         "validation": _partition(whole["validation"], classes, settings),
         "test": [whole["test"]] * settings.worldsize,
     }
+    return classes, divided, album.left_out + Counter(counts)
+
+
+def _open_album(settings: ImageFolderSettings) -> Album:
+    """List the images of the source that the settings name; pixels are not read yet."""
+    if settings.source == "huggingface":
+        from shard_descriptors.images.hugging_face import album_of_rows
+
+        return album_of_rows(settings)
+    assert settings.root is not None, "checked with the settings"
+    return album_in(settings.root, settings)
 
 
 def _classes(album: Album, settings: ImageFolderSettings) -> tuple[str, ...]:
     """Resolve the setting `classes`: a class must be known to the data, even if this site has no image of it."""
-    for name in settings.classes or ():
+    wanted = tuple(map(same_name, settings.classes or ()))
+    for name in wanted:
         if name not in album.classes:
             raise InputError(
                 f"{album.name}: no class {name!r}; add its folder, which may be empty, or change the setting classes"
             )
-    return tuple(settings.classes or album.classes)
+    return wanted or album.classes
 
 
-def _readable(pictures: list[Picture], settings: ImageFolderSettings) -> list[Picture]:
+def _readable(album: Album, pictures: list[Picture], settings: ImageFolderSettings) -> list[Picture]:
     """Look at every file; skip and list what cannot be used, unless it is too much."""
-    good, bad = [], []
+    good, bad = [], [*album.unusable]
     for picture in pictures:
         try:
             if settings.check == "decode":
@@ -165,15 +186,7 @@ def _readable(pictures: list[Picture], settings: ImageFolderSettings) -> list[Pi
             good.append(picture)
         except UnreadableImage as error:
             bad.append(str(error))
-    for line in bad:
-        log.warning("skipped: %s", line)
-    if len(bad) > settings.max_unreadable * len(pictures):
-        raise InputError(
-            f"{len(bad)} of {len(pictures)} files cannot be used, more than max_unreadable "
-            f"{settings.max_unreadable:g} allows; the first is {bad[0]}"
-        )
-    if bad:
-        log.warning("skipped %d of %d files that cannot be used", len(bad), len(pictures))
+    skip(bad, len(good) + len(bad), settings.max_unreadable)
     return good
 
 

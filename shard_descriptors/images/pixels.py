@@ -1,9 +1,10 @@
-"""Image files to arrays: upright, three channels, square."""
+"""Image files to arrays: upright, three channels, square. Shards and predictions read them here."""
 
 from __future__ import annotations
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,12 +18,13 @@ from PIL import Image, ImageOps
 
 from federation.errors import InputError
 from federation.files import open_regular, read_regular
+from shard_descriptors.images.colours import Unseen, in_rgb, spread_transparency
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 # Others of Pillow's decoders are not given a file from outside.
 FORMATS = ("JPEG", "PNG")
-# Decoded, an image takes up to four bytes a pixel, and for a moment twice as much; a file of 20 kB can claim any number.
-MOST_PIXELS = 64 << 20
+# Decoded, an image takes up to four bytes a pixel, and for a moment several times that; a file of 20 kB can claim any number.
+MOST_PIXELS = 50_000_000
 FILE_BYTES = 1 << 30
 
 # What Pillow raises for files that are damaged, no images, or too large to be unpacked in good faith.
@@ -52,10 +54,12 @@ class EmbeddedImage:
     def open(self) -> io.BytesIO:
         """Return the file's bytes as a file."""
         image: Mapping[str, Any] | None = self.table[self.row][self.column]
-        if image is None:
+        content, path = (image["bytes"], image["path"]) if image else (None, None)
+        if content is not None:
+            return io.BytesIO(content)
+        if path is None:
             raise OSError("holds no image")
-        content = image["bytes"]
-        return io.BytesIO(content if content is not None else read_regular(image["path"], FILE_BYTES))
+        return io.BytesIO(read_regular(path, FILE_BYTES))
 
 
 ImageFile = Path | EmbeddedImage
@@ -66,15 +70,18 @@ class UnreadableImage(InputError):  # noqa: N818
 
 
 def open_image(file: ImageFile) -> Image.Image:
-    """Decode an image: upright as its EXIF orientation says, in RGB.
+    """Decode an image: upright as its EXIF orientation says, in RGB, on a white ground where it is transparent.
 
     Raises
     ------
     UnreadableImage
-        If there is no such file, it is no JPEG or PNG, it is damaged or cut short, or larger than Pillow takes to be honest.
+        If there is no such file, it is no JPEG or PNG, it is damaged or cut short, has more than 50 million pixels, or would
+        not show in eight bits what it is (`shard_descriptors.images.colours.in_rgb`).
     """
     with _opened(file) as image:
-        return ImageOps.exif_transpose(image).convert("RGB")
+        spread_transparency(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        return in_rgb(image)
 
 
 def check_header(file: ImageFile) -> None:
@@ -102,7 +109,12 @@ def read_image(file: ImageFile, size: int) -> npt.NDArray[np.uint8]:
 @contextmanager
 def _opened(file: ImageFile) -> Iterator[Image.Image]:
     try:
-        with file.open() if isinstance(file, EmbeddedImage) else open_regular(file) as stream:
+        with (
+            warnings.catch_warnings(),
+            file.open() if isinstance(file, EmbeddedImage) else open_regular(file) as stream,
+        ):
+            # Pillow's are of sizes that are refused here anyway, and of what stands beside the pixels.
+            warnings.simplefilter("ignore")
             if not stream.read(1):
                 raise UnreadableImage(f"{file}: empty file")
             stream.seek(0)
@@ -113,6 +125,8 @@ def _opened(file: ImageFile) -> Iterator[Image.Image]:
                 yield image
     except UnreadableImage:
         raise
+    except Unseen as error:
+        raise UnreadableImage(f"{file}: {error}") from error
     except InputError as error:
         raise UnreadableImage(str(error)) from error
     except Image.UnidentifiedImageError as error:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import ConfigDict, Field
 
 from shard_descriptors.checked_settings import checked
+from shard_descriptors.labels import same_name
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=200)]
@@ -98,7 +99,7 @@ class ImageFolderSettings:
             raise ValueError("root is missing: the source folder needs the folder that holds the data")
         if self.source == "huggingface" and (self.root is None) == (self.hub is None):
             raise ValueError("the source huggingface needs either root, a saved copy, or hub, a dataset's id")
-        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+        if self.classes is not None and len(set(map(same_name, self.classes))) < len(self.classes):
             raise ValueError("classes names a class twice")
         if self.partition == "group" and self.group_pattern is None:
             raise ValueError("partition: group needs a group_pattern, which tells groups by the files' names")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+import unicodedata
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from federation.errors import InputError
-from shard_descriptors.descriptor import SPLITS, SplitName
-from shard_descriptors.images.pixels import SUFFIXES, EmbeddedImage, ImageFile
+from shard_descriptors.descriptor import SplitName
+from shard_descriptors.folders import class_folders, nothing_found, sample_files, text_name
+from shard_descriptors.images.pixels import SUFFIXES, ImageFile
 from shard_descriptors.images.settings import ImageFolderSettings
 
 NAMES: dict[str, SplitName] = {
@@ -56,123 +59,94 @@ class Album:
         Where it comes from, for messages.
     classes : tuple of str
         All there are, sorted or as the dataset orders them, also those without pictures.
+    unusable : list of str
+        What should be a picture and is none, such as a row without a label: where it is, and why.
+    left_out : Counter of str
+        What is not taken for part of the dataset, in words, and how many.
     """
 
     name: str
     classes: tuple[str, ...]
     pictures: list[Picture]
+    unusable: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
 
 
-def open_album(settings: ImageFolderSettings) -> Album:
-    """List the images of the source that the settings name; pixels are not read yet."""
-    if settings.source == "huggingface":
-        return _from_hugging_face(settings)
-    assert settings.root is not None, "checked with the settings"
-    return _from_folder(settings.root, settings)
+def album_in(root: Path, settings: ImageFolderSettings) -> Album:
+    """List the images of a folder; pixels are not read yet.
 
-
-def _from_folder(root: Path, settings: ImageFolderSettings) -> Album:
+    Raises
+    ------
+    InputError
+        There is no such folder, no image in it, or two that are one.
+    """
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set root to the folder that holds one folder per class")
-    if settings.split == "published":
-        parts = {folder: NAMES[folder.name] for folder in _folders(root) if folder.name in NAMES}
-        if "train" not in parts.values():
-            raise InputError(f"{root}: no folder 'train' below it, which split: published needs")
-    else:
-        parts = {root: "train"}
-    folders = [(folder, split) for part, split in parts.items() for folder in _folders(part)]
-    pictures = [
-        _picture(file.relative_to(root).as_posix(), folder.name, file, split, settings)
-        for folder, split in folders
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-    ]
+    try:
+        return _listed(root, settings)
+    except OSError as error:
+        raise InputError(f"{error.filename or root}: cannot be read: {error.strerror}") from error
+
+
+def _listed(root: Path, settings: ImageFolderSettings) -> Album:
+    parts, left_out = _parts(root, settings)
+    folders: list[Path] = []
+    classes: set[str] = set()
+    pictures: list[Picture] = []
+    for part, split in parts.items():
+        within, others = class_folders(part)
+        left_out += others
+        left_out["images that lie in no class's folder"] += _images_beside(part)
+        known = _distinct(part, within)
+        for folder, word in known.items():
+            files, beside = sample_files(folder, SUFFIXES)
+            left_out += beside
+            pictures += [picture(_id(root, file), word, file, split, settings) for file in files]
+        folders += within
+        classes |= set(known.values())
     if not pictures:
-        raise InputError(
-            f"{root}: no <class>/*.jpg or *.png below it; set root to the folder that holds one folder per class"
-        )
-    return Album(str(root), tuple(sorted({folder.name for folder, _ in folders})), pictures)
+        raise nothing_found(root, folders, +left_out, SUFFIXES, "<class>/*.jpg or *.png")
+    pictures.sort(key=lambda one: one.id.split("/"))
+    return Album(str(root), tuple(sorted(classes)), pictures, left_out=+left_out)
 
 
-def _folders(root: Path) -> list[Path]:
-    return sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+def _parts(root: Path, settings: ImageFolderSettings) -> tuple[dict[Path, SplitName], Counter[str]]:
+    """Find the folders above those of the classes, and which split each is."""
+    if settings.split != "published":
+        return {root: "train"}, Counter()
+    folders, left_out = class_folders(root)
+    parts = {folder: NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in NAMES}
+    if "train" not in parts.values():
+        raise InputError(f"{root}: no folder 'train' below it, which split: published needs")
+    left_out["folders that are no split"] += len(folders) - len(parts)
+    left_out["images that lie in no class's folder"] += _images_beside(root)
+    return parts, left_out
 
 
-def _picture(
+def _images_beside(folder: Path) -> int:
+    names = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+    return sum(Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") for name in names)
+
+
+def _distinct(folder: Path, entries: list[Path]) -> dict[Path, str]:
+    """Name what lies in a folder in one form of Unicode, in which no two may be the same."""
+    names = {entry: text_name(folder, entry.name) for entry in entries}
+    if twice := [name for name, count in Counter(names.values()).items() if count > 1]:
+        raise InputError(f"{folder}: {twice[0]} is there in both forms of Unicode (NFC and NFD); remove one")
+    return names
+
+
+def _id(root: Path, file: Path) -> str:
+    return unicodedata.normalize("NFC", file.relative_to(root).as_posix())
+
+
+def picture(
     name: str, word: str, file: ImageFile, split: SplitName, settings: ImageFolderSettings
 ) -> Picture:
+    """Make a picture, whose group its name says; raises an `InputError` if it says none."""
     if settings.group_pattern is None:
         return Picture(name, word, name, file, split)
     match = re.match(settings.group_pattern, Path(name).name)
     if match is None or not match[0]:
         raise InputError(f"{file}: its name does not match group_pattern {settings.group_pattern!r}")
     return Picture(name, word, match[0], file, split)
-
-
-def _from_hugging_face(settings: ImageFolderSettings) -> Album:
-    import datasets
-
-    name = str(settings.root or settings.hub)
-    classes: tuple[str, ...] = ()
-    pictures = []
-    for split, table in _tables(name, settings).items():
-        for column in (settings.image_column, settings.label_column):
-            if column not in table.column_names:
-                known = ", ".join(table.column_names)
-                raise InputError(f"{name}: split {split} has no column {column!r}; it has {known}")
-        table = table.cast_column(settings.image_column, datasets.Image(decode=False))
-        labels = _labels(name, table, settings.label_column)
-        classes = classes or tuple(getattr(table.features[settings.label_column], "names", ()))
-        for row, (word, path) in enumerate(zip(labels, _paths(table, settings.image_column), strict=True)):
-            base = Path(path).name if path else f"{row:06d}"
-            file = EmbeddedImage(table, row, settings.image_column, f"{name}[{split}][{row}] {base}")
-            pictures.append(_picture(f"{split}/{row:06d}/{base}", word, file, split, settings))
-    if not pictures:
-        raise InputError(f"{name}: holds no images")
-    return Album(name, classes or tuple(sorted({picture.word for picture in pictures})), pictures)
-
-
-def _tables(name: str, settings: ImageFolderSettings) -> dict[SplitName, Any]:
-    import datasets
-
-    try:
-        if settings.root is not None:
-            opened = datasets.load_from_disk(str(settings.root))
-        else:
-            opened = datasets.load_dataset(settings.hub)
-    except Exception as error:  # the Hub's clients raise many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if settings.root is not None:
-            raise InputError(
-                f"{name}: not a dataset saved by save_to_disk; set root to one ({reason})"
-            ) from error
-        raise InputError(
-            f"{name}: cannot be had from the Hugging Face Hub; where the network allows, "
-            f"load it and save_to_disk, then set root to that folder ({reason})"
-        ) from error
-    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
-    if unknown := sorted(tables.keys() - NAMES.keys()):
-        raise InputError(f"{name}: unknown split {unknown[0]!r}; known are {', '.join(NAMES)}")
-    found = {NAMES[split]: table for split, table in tables.items()}
-    return {split: found[split] for split in SPLITS if split in found}
-
-
-def _labels(name: str, table: Any, column: str) -> list[str]:
-    names = getattr(table.features[column], "names", None)
-    labels = list(table[column])
-    for row, label in enumerate(labels):
-        known = isinstance(label, str) if names is None else label is not None and 0 <= label < len(names)
-        if not known:
-            kind = "numbers without names; save it as a ClassLabel" if names is None else f"no class: {label}"
-            raise InputError(f"{name}: the column {column!r} holds {kind} (row {row})")
-    return labels if names is None else [names[label] for label in labels]
-
-
-def _paths(table: Any, column: str) -> list[str | None]:
-    """Read the files' names without reading the images."""
-    import pyarrow.compute as compute
-
-    paths: list[str | None] = []
-    for chunk in table.with_format("arrow")[:][column].chunks if len(table) else ():
-        paths += compute.struct_field(chunk, "path").to_pylist()
-    return paths

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from federation.errors import InputError
-from federation.files import open_regular
+from federation.text_files import BadText, each_line
 from shard_descriptors.descriptor import SPLITS, SplitName
+from shard_descriptors.skipped import skip
 from shard_descriptors.text.translation_settings import TranslationShardSettings
 from shard_descriptors.text.words import words
 
@@ -45,8 +47,15 @@ class Pair:
 Found = Pair | str  # or what is wrong, and where
 
 
-def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
-    """Read the pairs that the settings name, without those that are too long, each once, sorted by id.
+def read_pairs(settings: TranslationShardSettings) -> tuple[list[Pair], Counter[str]]:
+    """Read the pairs that the settings name, without those that are too long, each once.
+
+    Returns
+    -------
+    list of Pair
+        Sorted by id.
+    Counter of str
+        What is left out, in words, and how many.
 
     Raises
     ------
@@ -56,15 +65,22 @@ def read_pairs(settings: TranslationShardSettings) -> list[Pair]:
     name = str(settings.root or settings.hub)
     found = _from_file(settings) if settings.source == "pairs" else _from_hugging_face(name, settings)
     pairs: dict[str, Pair] = {}
-    for pair in _sound(name, found, settings.max_unreadable):
-        if pair.longest <= settings.max_words:
-            pairs.setdefault(pair.id, pair)
+    left_out: Counter[str] = Counter()
+    for pair in _sound(name, found, settings.max_unreadable, left_out):
+        if pair.longest > settings.max_words:
+            left_out[f"pairs of more than {settings.max_words} words"] += 1
+        elif pair.id in pairs:
+            left_out["pairs that are there before"] += 1
+        else:
+            pairs[pair.id] = pair
     if not pairs:
         raise InputError(f"{name}: no pair of at most {settings.max_words} words; raise max_words")
-    return [pairs[key] for key in sorted(pairs)]
+    return [pairs[key] for key in sorted(pairs)], +left_out
 
 
-def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator[Pair]:
+def _sound(
+    name: str, found: Iterable[Found], max_unreadable: float, left_out: Counter[str]
+) -> Iterator[Pair]:
     """Pass on what holds a pair; skip and list what does not, unless it is too much."""
     bad, count = [], 0
     for count, one in enumerate(found, 1):  # noqa: B007
@@ -74,36 +90,20 @@ def _sound(name: str, found: Iterable[Found], max_unreadable: float) -> Iterator
             yield one
     if not count:
         raise InputError(f"{name}: holds no sentence pairs")
-    for line in bad[:20]:
-        log.warning("skipped: %s", line)
-    if len(bad) > max_unreadable * count:
-        raise InputError(
-            f"{len(bad)} of {count} lines cannot be used, more than max_unreadable {max_unreadable:g} allows; "
-            f"the first is {bad[0]}"
-        )
-    if bad:
-        log.warning("skipped %d of %d lines of %s that cannot be used", len(bad), count, name)
+    skip(bad, count, max_unreadable, "lines")
+    left_out["lines that cannot be used"] += len(bad)
 
 
 def _from_file(settings: TranslationShardSettings) -> Iterator[Found]:
     assert settings.root is not None, "checked with the settings"
-    try:
-        with open_regular(settings.root) as file:
-            yield from (
-                _from_line(f"{settings.root}:{number}", line, settings.swap)
-                for number, line in enumerate(file, 1)
-            )
-    except OSError as error:
-        raise InputError(
-            f"{settings.root}: cannot be read ({error.strerror}); set root to a text file of sentence pairs"
-        ) from error
+    for number, line in each_line(settings.root, remedy="set root to a text file of sentence pairs"):
+        yield _from_line(f"{settings.root}:{number}", line, settings.swap)
 
 
-def _from_line(where: str, line: bytes, swap: bool) -> Found:
-    try:
-        columns = line.decode().rstrip("\r\n").split("\t")
-    except UnicodeDecodeError:
-        return f"{where}: not UTF-8"
+def _from_line(where: str, line: str | BadText, swap: bool) -> Found:
+    if isinstance(line, BadText):
+        return f"{where}: {line}"
+    columns = line.split("\t")
     if len(columns) < 2:
         return f"{where}: no tab between two sentences"
     first, second = columns[1::-1] if swap else columns[:2]

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from federation.errors import InputError
-from federation.files import read_regular
+from federation.text_files import BadText, each_line
+from shard_descriptors.folders import sample_files
+from shard_descriptors.labels import HIDDEN, NoLabel, class_of
+from shard_descriptors.remarks import counted
+from shard_descriptors.skipped import skip
 from shard_descriptors.text.sentiment_settings import SentimentShardSettings
 
 log = logging.getLogger(__name__)
 
 SST2_HEADER = "sentence\tlabel"
-UNLABELLED = -1  # what SST-2's hidden test set has for labels
-MOST_BYTES = 1 << 30  # of a file
+SUFFIXES = (".tsv", ".txt")
+REMEDY = "set root to files of sentence<TAB>label"
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,15 @@ class BadLine(Exception):  # noqa: N818
     """A line that holds no labelled sentence; says why."""
 
 
-def read_sentences(settings: SentimentShardSettings) -> list[Sentence]:
+def read_sentences(settings: SentimentShardSettings) -> tuple[list[Sentence], Counter[str]]:
     """Read all of the source that the settings name; a few malformed lines are listed and skipped.
+
+    Returns
+    -------
+    list of Sentence
+        In the order of the source.
+    Counter of str
+        What is left out of it, in words, and how many.
 
     Raises
     ------
@@ -58,7 +71,9 @@ def read_sentences(settings: SentimentShardSettings) -> list[Sentence]:
         A missing, empty or unreadable file, too many malformed lines, or a class without sentences.
     """
     name = str(settings.root or settings.hub)
-    rows = _hugging_face(settings) if settings.source == "huggingface" else _files(settings)
+    left_out: Counter[str] = Counter()
+    from_rows = settings.source == "huggingface"
+    rows = _hugging_face(settings, left_out) if from_rows else _files(settings, left_out)
     sentences: list[Sentence] = []
     bad: list[str] = []
     for where, row in rows:
@@ -66,83 +81,71 @@ def read_sentences(settings: SentimentShardSettings) -> list[Sentence]:
             bad.append(f"{where}: {row}")
         else:
             sentences.append(row)
-    for line in bad:
-        log.warning("skipped: %s", line)
-    total = len(sentences) + len(bad)
-    if len(bad) > settings.max_unreadable * total:
-        raise InputError(
-            f"{len(bad)} of {total} lines cannot be used, more than max_unreadable {settings.max_unreadable:g} allows; "
-            f"the first is {bad[0]}"
-        )
-    if bad:
-        log.warning("skipped %d of %d lines that cannot be used", len(bad), total)
+    skip(bad, len(sentences) + len(bad), settings.max_unreadable, "lines")
     labels = {sentence.label for sentence in sentences}
     for label, of_class in enumerate(settings.classes):
         if label not in labels:
             raise InputError(
                 f"{name}: no sentence of the class {of_class!r} (label {label}); add it or change the setting classes"
             )
-    return sentences
+    left_out["lines that cannot be used"] += len(bad)
+    return sentences, +left_out
 
 
 Row = tuple[str, Sentence | BadLine]  # where it stands, and what it holds
 
 
-def _files(settings: SentimentShardSettings) -> Iterator[Row]:
+def _files(settings: SentimentShardSettings, left_out: Counter[str]) -> Iterator[Row]:
     root = settings.root
     assert root is not None, "checked with the settings"
     if settings.source == "sst2":
         for file, published in ((root / "train.tsv", "train"), (root / "dev.tsv", "test")):
             yield from _lines(file, settings.classes, published, SST2_HEADER)
         return
-    if root.is_file():
-        files = [root]
-    elif root.is_dir():
-        files = sorted(
-            f for f in root.iterdir() if f.suffix in (".tsv", ".txt") and not f.name.startswith(".")
-        )
-    else:
-        raise InputError(f"{root}: no such file or folder; set root to the sentences")
-    if not files:
-        raise InputError(f"{root}: no *.tsv or *.txt in it; set root to files of sentence<TAB>label")
-    if len({file.stem for file in files}) < len(files):
-        raise InputError(f"{root}: two files of the same name but for the ending; rename or remove one")
-    for file in files:
+    for file in [root] if root.is_file() else _listed(root, left_out):
         yield from _lines(file, settings.classes, "train", None)
 
 
+def _listed(root: Path, left_out: Counter[str]) -> list[Path]:
+    if not root.is_dir():
+        raise InputError(f"{root}: no such file or folder; set root to the sentences")
+    files, others = sample_files(root, SUFFIXES)
+    if not files:
+        beside = f" but {counted(others)}" if others else ""
+        raise InputError(f"{root}: no *.tsv or *.txt in it{beside}; {REMEDY}")
+    left_out["folders"] += others.pop("folders inside those of the classes", 0)
+    left_out += others
+    return files
+
+
 def _lines(file: Path, classes: Sequence[str], published: str, header: str | None) -> Iterator[Row]:
-    try:
-        content = read_regular(file, MOST_BYTES).removeprefix(b"\xef\xbb\xbf")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    if not content.strip():
-        raise InputError(f"{file}: empty file; each line must be sentence<TAB>label")
-    # Split at line feeds alone: sentences hold other characters that Unicode counts as ends of lines.
-    for number, line in enumerate(content.split(b"\n"), 1):
+    empty, source = True, unicodedata.normalize("NFC", file.stem)
+    for number, line in each_line(file, remedy=REMEDY):
+        where = f"{file}:{number}"
         if number == 1 and header is not None:
-            if line.rstrip(b"\r") != header.encode():
-                raise InputError(f"{file}:1: must be the header {header!r} of SST-2's files")
+            if line != header:
+                raise InputError(f"{where}: must be the header {header!r} of SST-2's files")
+        elif isinstance(line, BadText):
+            yield where, BadLine(str(line))
         elif line.strip():
-            where = f"{file}:{number}"
             try:
-                text, label = _parse(line.rstrip(b"\r"), classes)
+                text, label = _parse(line, classes)
             except BadLine as error:
                 yield where, error
             else:
-                yield where, Sentence(f"{file.stem}/{number:06d}", text, label, file.stem, published)
+                yield where, Sentence(f"{source}/{number:06d}", text, label, source, published)
+        else:
+            continue
+        empty = False
+    if empty:
+        raise InputError(f"{file}: empty file; each line must be sentence<TAB>label")
 
 
-def _parse(line: bytes, classes: Sequence[str]) -> tuple[str, int]:
-    try:
-        text, tab, label = line.decode().rpartition("\t")
-    except UnicodeDecodeError as error:
-        raise BadLine(f"not UTF-8 (byte {error.start})") from None
+def _parse(line: str, classes: Sequence[str]) -> tuple[str, int]:
+    text, tab, label = line.rpartition("\t")
     if not tab:
         raise BadLine("no tab between sentence and label")
-    return _sentence(text), _label(label.strip(), classes)
+    return _sentence(text), _label(label, classes)
 
 
 def _sentence(text: Any) -> str:
@@ -153,20 +156,25 @@ def _sentence(text: Any) -> str:
     return text.strip()
 
 
-def _label(label: str, classes: Sequence[str]) -> int:
-    if label in classes:
-        return list(classes).index(label)
-    if label.isascii() and label.isdecimal() and int(label) < len(classes):
-        return int(label)
-    known = ", ".join(f"{number} ({name})" for number, name in enumerate(classes))
-    raise BadLine(f"the label {label[:20]!r} is none of {known[:200]}")
+def _label(label: Any, classes: Sequence[str], names: Sequence[str] | None = None) -> int:
+    """Return the number of a label among the classes; `names` are those that a column's own numbers count."""
+    try:
+        told = class_of(label, classes) if names is None else class_of(class_of(label, names), classes)
+    except NoLabel as error:
+        raise BadLine(str(error)) from None
+    return list(classes).index(told)
 
 
-def _hugging_face(settings: SentimentShardSettings) -> Iterator[Row]:
+def _hugging_face(settings: SentimentShardSettings, left_out: Counter[str]) -> Iterator[Row]:
     name, tables = _tables(settings)
-    labelled = {split: table for split, table in tables.items() if set(table["label"]) != {UNLABELLED}}
+    labelled = {
+        split: table
+        for split, table in tables.items()
+        if any(label is not None and label != HIDDEN for label in table["label"])
+    }
     for split in tables.keys() - labelled.keys():
         log.warning("%s: the split %s has no labels and is left out", name, split)
+        left_out[f"rows of the split {split}, which has no labels"] += len(tables[split])
     # Where the authors keep the test labels to themselves, as for SST-2, what they validate on is tested on.
     hidden = "test" not in labelled
     for split, table in labelled.items():
@@ -175,20 +183,10 @@ def _hugging_face(settings: SentimentShardSettings) -> Iterator[Row]:
         names = getattr(table.features["label"], "names", None)
         for row, (text, label) in enumerate(zip(table[column], table["label"], strict=True)):
             where = f"{name}[{split}][{row}]"
-            told = (
-                names[label] if names and isinstance(label, int) and 0 <= label < len(names) else str(label)
-            )
+            name_of_row = f"{split}/{row:06d}"
             try:
-                yield (
-                    where,
-                    Sentence(
-                        f"{split}/{row:06d}",
-                        _sentence(text),
-                        _label(told, settings.classes),
-                        split,
-                        published,
-                    ),
-                )
+                own, number = _sentence(text), _label(label, settings.classes, names)
+                yield where, Sentence(name_of_row, own, number, split, published)
             except BadLine as error:
                 yield where, error
 
@@ -208,7 +206,7 @@ def _tables(settings: SentimentShardSettings) -> tuple[str, dict[str, Any]]:
     else:
         try:
             opened = datasets.load_from_disk(str(settings.root))
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of a damaged copy, many kinds
             raise InputError(
                 f"{settings.root}: not a dataset saved by save_to_disk; set root to one"
             ) from error

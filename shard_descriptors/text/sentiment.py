@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -57,10 +58,7 @@ class SentimentShard(ShardDescriptor):
 
     def __init__(self, **settings: Any) -> None:
         checked_settings = _check(settings)
-        self._fill(
-            checked_settings,
-            divide(split(read_sentences(checked_settings), checked_settings), checked_settings),
-        )
+        self._fill(checked_settings, *_divide(checked_settings))
 
     @classmethod
     def open_all(cls, **settings: Any) -> list[SentimentShard]:
@@ -72,11 +70,11 @@ class SentimentShard(ShardDescriptor):
             As for one shard; `rank` is not looked at.
         """
         common = _check({**settings, "rank": 0})
-        divided = divide(split(read_sentences(common), common), common)
+        divided, left_out = _divide(common)
         shards = []
         for rank in range(common.worldsize):
             shard = cls.__new__(cls)
-            shard._fill(replace(common, rank=rank), divided, may_be_empty=True)
+            shard._fill(replace(common, rank=rank), divided, left_out, may_be_empty=True)
             shards.append(shard)
         return shards
 
@@ -84,10 +82,12 @@ class SentimentShard(ShardDescriptor):
         self,
         settings: SentimentShardSettings,
         divided: Mapping[SplitName, list[list[Sentence]]],
+        left_out: Mapping[str, int],
         may_be_empty: bool = False,
     ) -> None:
         self.settings = settings
         self.classes = tuple(settings.classes)
+        self.left_out = left_out
         held = {name: divided[name][settings.rank] for name in SPLITS}
         if not may_be_empty:
             _check_not_empty(held, settings)
@@ -104,6 +104,16 @@ class SentimentShard(ShardDescriptor):
 
 def _check(settings: Mapping[str, Any]) -> SentimentShardSettings:
     return checked(SentimentShardSettings, settings, "the sentiment shard")
+
+
+def _divide(
+    settings: SentimentShardSettings,
+) -> tuple[dict[SplitName, list[list[Sentence]]], Counter[str]]:
+    """Read the data: for each split what every rank holds, and what is left out."""
+    sentences, left_out = read_sentences(settings)
+    splits = split(sentences, settings)
+    repeated = len(sentences) - sum(map(len, splits.values()))
+    return divide(splits, settings), left_out + Counter({"sentences that a later split repeats": repeated})
 
 
 def _check_not_empty(held: Mapping[SplitName, list[Sentence]], settings: SentimentShardSettings) -> None:

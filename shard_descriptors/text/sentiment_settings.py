@@ -8,6 +8,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from shard_descriptors.labels import same_name
+
 
 @dataclass(frozen=True)
 class SentimentShardSettings:
@@ -78,5 +80,5 @@ class SentimentShardSettings:
             raise ValueError(
                 f"partition: source divides the files of the source tsv; {self.source} tells no origins"
             )
-        if len(set(self.classes)) < len(self.classes):
+        if len(set(map(same_name, self.classes))) < len(self.classes):
             raise ValueError("classes names a class twice")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import pairwise
@@ -62,7 +63,7 @@ class TranslationShard(ShardDescriptor):
 
     def __init__(self, **settings: Any) -> None:
         own = _check(settings)
-        self._fill(own, _divide(own))
+        self._fill(own, *_divide(own))
 
     @classmethod
     def open_all(cls, **settings: Any) -> list[TranslationShard]:
@@ -74,16 +75,23 @@ class TranslationShard(ShardDescriptor):
             As for one shard; `rank` is not looked at.
         """
         first = _check({**settings, "rank": 0})
-        splits = _divide(first)
+        splits, left_out = _divide(first)
         shards = []
         for rank in range(first.worldsize):
             shard = cls.__new__(cls)
-            shard._fill(replace(first, rank=rank), splits, may_be_empty=True)
+            shard._fill(replace(first, rank=rank), splits, left_out, may_be_empty=True)
             shards.append(shard)
         return shards
 
-    def _fill(self, settings: TranslationShardSettings, splits: Whole, may_be_empty: bool = False) -> None:
+    def _fill(
+        self,
+        settings: TranslationShardSettings,
+        splits: Whole,
+        left_out: Mapping[str, int],
+        may_be_empty: bool = False,
+    ) -> None:
         self.settings = settings
+        self.left_out = left_out
         # A plan asks for the languages as well: the same sentences the other way round would spoil its model.
         self.dataset = "_".join(("sentence_pairs", *settings.languages))
         self._splits = {name: PairSplit(splits[name][settings.rank]) for name in SPLITS}
@@ -116,18 +124,24 @@ def _check(settings: Mapping[str, Any]) -> TranslationShardSettings:
     return checked(TranslationShardSettings, settings, "the translation shard")
 
 
-def _divide(settings: TranslationShardSettings) -> Whole:
-    """Read the data, split it, and divide train and validation among the ranks."""
-    pairs = read_pairs(settings)
+def _divide(settings: TranslationShardSettings) -> tuple[Whole, Counter[str]]:
+    """Read the data, split it, and divide train and validation among the ranks; and count what is left out."""
+    pairs, left_out = read_pairs(settings)
+    read = len(pairs)
     if settings.max_samples is not None:
         kept = {pair.id for pair in draw(pairs, settings.max_samples, lambda pair: pair.id, settings.seed)}
         pairs = [pair for pair in pairs if pair.id in kept]
+    left_out["pairs beyond max_samples"] = read - len(pairs)
     whole = _published(pairs) if settings.split == "published" else _by_shares(pairs, settings)
-    return {
+    left_out["pairs whose source sentence stands in another split"] = len(pairs) - sum(
+        map(len, whole.values())
+    )
+    divided: dict[SplitName, list[list[Pair]]] = {
         "train": _partition(whole["train"], settings),
         "validation": _partition(whole["validation"], settings),
         "test": [whole["test"]] * settings.worldsize,
     }
+    return divided, +left_out
 
 
 def _published(pairs: Sequence[Pair]) -> dict[SplitName, list[Pair]]:

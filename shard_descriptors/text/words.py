@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from federation.errors import InputError
-from federation.files import read_text
+from federation.text_files import read_text
 
 # A word keeps the apostrophe that ties it to the next one, as in "l'" + "homme" or "don'" + "t".
 _TOKEN = re.compile(r"\w+['’](?=\w)|\w+|[^\w\s]")
@@ -109,8 +109,8 @@ def read_counts(file: Path) -> dict[str, int]:
         If the file is not a mapping of words to positive counts.
     """
     try:
-        counts = json.loads(read_text(file, MOST_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
+        counts = json.loads(read_text(file, MOST_BYTES, "write it with fed data words"))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{file}: no counts of words; write them with fed data words ({error})") from error
     sound = isinstance(counts, dict) and all(type(n) is int and n > 0 for n in counts.values())
     if not sound or any(word.split() != [word] for word in counts):

@@ -19,6 +19,7 @@ import pytest
 from federation import document
 from federation.code import code_hash
 from federation.plan import CheckedPlan, load_plan, plan_from_json
+from federation.plan_defaults import read_files
 from federation.schema import Problems
 from federation.templates import ENGINE
 from tests.checkout import ROOT
@@ -306,6 +307,23 @@ def test_the_lines_of_a_file_beside_the_plan_stand_in_the_place_of_its_name(
     assert problems(text) == [
         f"keywords.yaml:{line}: task_runner.settings.freeze_feature_encoder: must be a boolean, not a list"
     ]
+
+
+def test_the_words_of_a_vocabulary_of_windows_are_those_of_any_other(tmp_path: Path) -> None:
+    sentiment = PLAN.replace("keyword_spotting", "sentiment").replace(
+        "learning_rate: 1e-3", "learning_rate: 1e-3\n    vocabulary_file: words.txt"
+    )
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(sentiment)
+
+    def words(content: bytes) -> Any:
+        (tmp_path / "words.txt").write_bytes(content)
+        read = document.read(plan)
+        read_files(read, tmp_path)
+        assert not read.problems
+        return read.get("task_runner", "settings", "vocabulary")
+
+    assert words(b"\xef\xbb\xbfthe\r\ncaf\xc3\xa9\r\n") == words(b"the\ncaf\xc3\xa9") == ["the", "café"]
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def predict(
 
     be_quiet(True)
     options = dict(_key_and_value(one) for one in chosen)
-    given = sys.stdin.read().splitlines() if inputs == ("-",) else [*inputs]
+    given = _standard_input() if inputs == ("-",) else [*inputs]
     predictions = apply(model_folder, given, options, attention is not None)
     for number, one in enumerate(predictions):
         if attention is not None and one.attention:
@@ -170,6 +170,12 @@ def predict(
         else:
             score = one.scores.get(one.output)
             click.echo(f"{one.input}\t{one.output}" + (f"\t{score:.3f}" if score is not None else ""))
+
+
+def _standard_input() -> list[str]:
+    from federation.text_files import decoded, lines_of
+
+    return lines_of(decoded(sys.stdin.buffer.read(), "standard input"))
 
 
 def _key_and_value(text: str) -> tuple[str, str]:

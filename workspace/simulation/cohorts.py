@@ -12,7 +12,7 @@ from typing import Any
 
 from federation.engine.results import OpenedRound
 from federation.errors import InputError
-from federation.files import read_text
+from federation.text_files import read_lines
 
 MAX_BYTES = 1 << 30
 
@@ -82,12 +82,8 @@ def _check(
 
 
 def _events(path: Path) -> list[dict[str, Any]]:
-    try:
-        lines = read_text(path, MAX_BYTES).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
     events = []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, MAX_BYTES, "give it the output of `fed watch --json`"), 1):
         try:
             event = json.loads(line)
         except ValueError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import datasets
@@ -131,6 +131,97 @@ def test_a_sentence_may_hold_tabs_and_what_unicode_counts_as_the_end_of_a_line(t
     assert shard.split("train").labels.tolist() == [1, 0] * 3
 
 
+def save_rows(path: Path, columns: Mapping[str, Sequence[object]], **features: object) -> Path:
+    datasets.Dataset.from_dict(dict(columns), datasets.Features(features)).save_to_disk(path)
+    return path
+
+
+TEXT, NUMBER = datasets.Value("string"), datasets.Value("float64")
+
+
+@pytest.mark.parametrize(
+    "label",
+    [datasets.ClassLabel(names=CLASSES), datasets.Value("int64"), NUMBER, TEXT],
+    ids=["class", "int", "float", "text"],
+)
+def test_a_few_rows_without_text_or_label_are_counted_listed_and_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, label: datasets.ClassLabel | datasets.Value
+) -> None:
+    rows: list[tuple[str | None, object]] = [*sentences("films", 40), (None, 1), ("Fine.", None), ("", 0)]
+    if label == TEXT:
+        rows = [(text, value if value is None else CLASSES[value]) for text, value in rows]  # type: ignore[call-overload]
+    if label == NUMBER:
+        rows += [("Dull.", float("nan")), ("Poor.", 0.5)]
+    columns = {"sentence": [text for text, _ in rows], "label": [value for _, value in rows]}
+    root = save_rows(tmp_path / "rows", columns, sentence=TEXT, label=label)
+    with caplog.at_level(logging.WARNING):
+        shard = SentimentShard(root=root, source="huggingface", max_unreadable=0.2)
+    assert sum(len(shard.split(name)) for name in SPLITS) == 40
+    assert sum(shard.class_counts("train").values()) == 28
+    for row, why in ((40, "no sentence"), (41, "no label"), (42, "an empty sentence")):
+        assert f"skipped: {root}[train][{row}]: {why}" in caplog.text
+    assert f"{len(rows) - 40} of {len(rows)} lines cannot be used, more than max_unreadable 0.02" in refusal(
+        root=root, source="huggingface", max_unreadable=0.02
+    )
+
+
+def test_a_split_whose_labels_are_null_has_none(tmp_path: Path) -> None:
+    features = datasets.Features({"text": TEXT, "label": datasets.ClassLabel(names=CLASSES)})
+    parts = {
+        "train": {"text": [text for text, _ in sentences("films", 20)], "label": [0, 1] * 10},
+        "validation": {"text": [text for text, _ in sentences("food", 20)], "label": [0, 1] * 10},
+        "test": {"text": [text for text, _ in sentences("phones", 20)], "label": [None] * 20},
+    }
+    tables = {name: datasets.Dataset.from_dict(rows, features) for name, rows in parts.items()}
+    datasets.DatasetDict(tables).save_to_disk(tmp_path / "hidden")
+    shard = SentimentShard(root=tmp_path / "hidden", source="huggingface", split="published")
+    assert shard.split("test").ids[0] == "validation/000000"
+
+
+def test_a_class_is_the_same_in_both_forms_of_unicode(tmp_path: Path) -> None:
+    decomposed, composed = "mediocre\u0301", "mediocr\u00e9"
+    (tmp_path / "french.tsv").write_text(f"Assez bon\tbon\nPas bon\t{decomposed}\n" * 5, "utf-8")
+    settings: dict[str, object] = {"root": tmp_path / "french.tsv", "validation_share": 0, "test_share": 0}
+    shard = SentimentShard(classes=["bon", composed], **settings)
+    assert shard.class_counts("train") == {"bon": 5, composed: 5}
+    assert "classes names a class twice" in refusal(classes=[decomposed, composed], **settings)
+
+
+def test_what_is_no_file_of_sentences_is_counted_and_told(root: Path) -> None:
+    (root / "food.tsv").rename(root / "food.TSV")
+    for name in ("notes.md", "films.csv", "food.csv", ".films.tsv.swp", "LICENSE"):
+        (root / name).write_text("no sentences")
+    (root / "raw").mkdir()
+    with (root / "phones.tsv").open("a") as file:
+        file.write("no tab\n")
+    shard = SentimentShard(root=root)
+    assert sum(len(shard.split(name)) for name in SPLITS) == 120
+    assert shard.left_out == {
+        "files ending in .csv": 2,
+        "files ending in .md": 1,
+        "files without an ending": 1,
+        "hidden files": 1,
+        "folders": 1,
+        "lines that cannot be used": 1,
+    }
+    for name in ("food.TSV", "films.tsv", "phones.tsv"):
+        (root / name).unlink()
+    assert "no *.tsv or *.txt in it but 2 files ending in .csv, 1 files" in refusal(root=root)
+
+
+def test_files_of_windows_give_the_sentences_of_any_other(root: Path) -> None:
+    plain = SentimentShard(root=root)
+    for file in root.iterdir():
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    shard = SentimentShard(root=root)
+    assert shard.fingerprint() == plain.fingerprint()
+    assert [one["text"] for one in shard.split("train")] == [one["text"] for one in plain.split("train")]
+    (root / "food.tsv").write_bytes((root / "food.tsv").read_bytes().decode("utf-8-sig").encode("utf-16"))
+    assert refusal(root=root) == (
+        f"{root}/food.tsv: is not a text file in UTF-8 but in UTF-16; save it as UTF-8"
+    )
+
+
 def test_sst2_files_are_read_with_dev_as_the_test(tmp_path: Path) -> None:
     shard = SentimentShard(root=write_sst2(tmp_path / "sst2"), source="sst2", split="published")
     assert [len(shard.split(name)) for name in SPLITS] == [36, 4, 40]
@@ -150,6 +241,7 @@ def test_a_saved_dataset_whose_test_labels_are_hidden_is_tested_on_its_validatio
     assert [len(shard.split(name)) for name in SPLITS] == [18, 2, 20]
     assert shard.split("test").ids[0] == "validation/000000"
     assert "the split test has no labels and is left out" in caplog.text
+    assert shard.left_out == {"rows of the split test, which has no labels": 20}
 
 
 def test_a_dataset_with_three_labelled_splits_is_taken_as_it_is_but_for_repetitions(
@@ -162,6 +254,7 @@ def test_a_dataset_with_three_labelled_splits_is_taken_as_it_is_but_for_repetiti
     assert [len(shard.split(name)) for name in SPLITS] == [20, 20, 20]
     assert not groups(shard, "train") & groups(shard, "validation", "test")
     assert "left out 4 sentences that a later split repeats" in caplog.text
+    assert shard.left_out == {"sentences that a later split repeats": 4}
 
 
 def test_a_dataset_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,9 +280,11 @@ def test_a_dataset_that_is_none_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     ("line", "reason"),
     [
         (b"no tab at all", "no tab between sentence and label"),
-        (b"a sentence\t2", "the label '2' is none of 0 (negative), 1 (positive)"),
-        (b"a sentence\t", "the label '' is none of"),
-        (b"a sentence\t-1", "the label '-1' is none of"),
+        (b"a sentence\t2", "the label 2 is none of 0 (negative), 1 (positive)"),
+        (b"a sentence\t", "an empty label"),
+        (b"a sentence\t-1", "no label (-1)"),
+        (b"a sentence\tgood", "the label 'good' is none of 0 (negative), 1 (positive)"),
+        (b"a" * (1 << 20) + b"\t1", "a line of more than 1,048,576 bytes"),
         (b"   \t1", "an empty sentence"),
         (b"caf\xe9\t1", "not UTF-8 (byte 3)"),
     ],
@@ -223,8 +318,10 @@ def test_missing_and_empty_files_are_named(root: Path, tmp_path: Path) -> None:
     (root / "food.tsv").write_text("\n")
     assert refusal(root=root).startswith(f"{root}/food.tsv: empty file")
     (root / "films.txt").write_text("good\t1\n")
-    assert "two files of the same name" in refusal(root=root)
-    assert refusal(root=root, source="sst2") == f"{root}/train.tsv: no such file"
+    assert "films.tsv and films.txt differ in their endings alone" in refusal(root=root)
+    assert refusal(root=root, source="sst2") == (
+        f"{root}/train.tsv: there is no such file; set root to files of sentence<TAB>label"
+    )
     write_sst2(tmp_path / "sst2")
     (tmp_path / "sst2" / "dev.tsv").write_text("good\t1\n")
     assert "dev.tsv:1: must be the header 'sentence\\tlabel'" in refusal(

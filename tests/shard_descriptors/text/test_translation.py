@@ -141,7 +141,7 @@ def test_a_few_malformed_lines_are_counted_listed_and_skipped(
         f"{bad}:1: no tab between two sentences",
         f"{bad}:2: not UTF-8",
         f"{bad}:3: a sentence without words",
-        f"skipped 3 of 291 lines of {bad}",
+        "skipped 3 of 291 lines that cannot be used",
     ):
         assert line in caplog.text
     assert shard.split("train").ids == TranslationShard(root=file).split("train").ids
@@ -150,9 +150,56 @@ def test_a_few_malformed_lines_are_counted_listed_and_skipped(
     assert line.endswith(f"the first is {bad}:1: no tab between two sentences")
 
 
+def test_a_file_of_windows_gives_the_pairs_of_any_other(file: Path, tmp_path: Path) -> None:
+    windows = tmp_path / "windows.txt"
+    two_columns = b"".join(line.rsplit(b"\t", 1)[0] + b"\r\n" for line in file.read_bytes().splitlines())
+    windows.write_bytes(b"\xef\xbb\xbf" + two_columns)
+    assert TranslationShard(root=windows).split("train")[:] == TranslationShard(root=file).split("train")[:]
+    windows.write_bytes(file.read_bytes().decode().encode("utf-16"))
+    assert refusal(root=windows) == (
+        f"{windows}: is not a text file in UTF-8 but in UTF-16; save it as UTF-8"
+    )
+
+
+def test_a_line_longer_than_any_sentence_is_no_pair_and_the_next_one_is(file: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.txt"
+    long.write_bytes(b"a\t" + b"b" * (1 << 20) + b"\n" + file.read_bytes())
+    assert TranslationShard(root=long).split("train").ids == TranslationShard(root=file).split("train").ids
+    assert refusal(root=long, max_unreadable=0).endswith(
+        f"the first is {long}:1: a line of more than 1,048,576 bytes"
+    )
+
+
+def test_what_is_no_pair_of_the_shard_is_counted_and_told(file: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.txt"
+    more.write_bytes(
+        file.read_bytes() + b"no tab\n" + b"I see the cat.\tJe vois le chat.\n" + b"a " * 11 + b"\tb\n"
+    )
+    shard = TranslationShard(root=more, max_samples=200)
+    assert sum(len(shard.split(name)) for name in SPLITS) == 200
+    assert shard.left_out == {
+        "lines that cannot be used": 1,
+        "pairs that are there before": 1,
+        "pairs of more than 10 words": 1,
+        "pairs beyond max_samples": 88,
+    }
+    assert not TranslationShard(root=file).left_out
+
+
+def test_rows_with_a_null_in_the_place_of_a_sentence_are_unreadable(tmp_path: Path) -> None:
+    rows: list[Any] = [{"en": source, "fr": target} for source, target in sentence_pairs()]
+    rows += [None, {"en": None, "fr": "Oui."}, {"en": "Yes.", "fr": None}]
+    datasets.Dataset.from_dict({"translation": rows}).save_to_disk(tmp_path / "nulls")
+    settings: dict[str, object] = {"source": "huggingface", "root": tmp_path / "nulls"}
+    shard = TranslationShard(**settings, max_unreadable=0.02)
+    assert sum(len(shard.split(name)) for name in SPLITS) == 288
+    assert "3 of 291 lines cannot be used" in refusal(**settings, max_unreadable=0.01)
+
+
 def test_data_that_is_not_there_is_said_in_one_line(tmp_path: Path, file: Path) -> None:
-    assert f"{tmp_path / 'none.txt'}: cannot be read" in refusal(root=tmp_path / "none.txt")
-    assert f"{tmp_path}: cannot be read" in refusal(root=tmp_path)
+    remedy = "set root to a text file of sentence pairs"
+    assert refusal(root=tmp_path / "none.txt") == f"{tmp_path}/none.txt: there is no such file; {remedy}"
+    assert refusal(root=tmp_path) == f"{tmp_path}: cannot be read: Is a directory; {remedy}"
     empty = tmp_path / "empty.txt"
     empty.write_text("")
     assert refusal(root=empty) == f"{empty}: holds no sentence pairs"

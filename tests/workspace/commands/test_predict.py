@@ -71,10 +71,10 @@ def test_each_file_gets_a_line_with_its_class_and_probability(model: Path, recor
     assert all(1 / len(CLASSES) < float(probability) <= 1 for _, _, probability in lines)
 
 
-def test_names_may_come_from_standard_input_and_answers_leave_as_json(
+def test_names_may_come_from_standard_input_as_windows_writes_it_and_answers_leave_as_json(
     model: Path, recordings: list[str]
 ) -> None:
-    done = fed("predict", model, "-", "--json", stdin="\n".join(recordings[:2]) + "\n")
+    done = fed("predict", model, "-", "--json", stdin="\ufeff" + "\r\n".join(recordings[:2]) + "\r\n")
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert [answer["output"] for answer in answers] == list(CLASSES[:2])
     assert all(sum(answer["scores"].values()) == pytest.approx(1, abs=1e-5) for answer in answers)

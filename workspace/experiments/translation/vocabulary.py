@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from federation.errors import InputError
-from federation.files import read_text
+from federation.text_files import read_lines
 
 PAD, BOS, EOS, UNKNOWN = range(4)
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
@@ -46,12 +46,7 @@ def read_vocabulary(file: Path, size: int) -> Vocabulary:
     InputError
         If it cannot be read, or is not of this size (with the marks).
     """
-    try:
-        words = read_text(file, MOST_BYTES).removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{file}: cannot be read as a text file with one word a line ({error.__class__.__name__})"
-        ) from error
+    words = read_lines(file, MOST_BYTES)
     vocabulary = Vocabulary(words)
     if len(vocabulary) != size or len(set(vocabulary.words)) != size:
         raise InputError(f"{file}: has {len(words)} words, the model was made for {size - len(SPECIALS)}")

@@ -222,7 +222,7 @@ def test_a_checkpoint_that_lacks_a_part_is_told_in_one_line(exported: Path, tmp_
 
     assert f"checkpoints: {{{ID}: /path/to/folder}}" in refused()
     (tmp_path / "config.json").write_bytes((exported / "config.json").read_bytes())
-    assert "source_vocabulary.txt: cannot be read" in refused()
+    assert "source_vocabulary.txt: there is no such file" in refused()
     for name in ("source_vocabulary.txt", "target_vocabulary.txt"):
         (tmp_path / name).write_bytes((exported / name).read_bytes())
     (tmp_path / "model.safetensors").write_bytes(b"no tensors")
