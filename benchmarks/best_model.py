@@ -31,7 +31,9 @@ from federation.tensors import Tensors
 
 PLANS = {"keyword_spotting_tiny": "SPEECH_COMMANDS_ROOT", "sentiment_tiny": "UCI_SENTIMENT_ROOT"}
 NEW_DRAWS = [101, 102, 103, 104, 105, 106, 107, 108, 109, 110]
-Run = list[dict[str, dict[str, float]]]  # of each model, the untrained one first: its metrics on "validation" and "test"
+Run = list[
+    dict[str, dict[str, float]]
+]  # of each model, the untrained one first: its metrics on "validation" and "test"
 WAYS: dict[str, Callable[[Run], float]] = {
     "validation accuracy": lambda run: run[_best(run, "validation", "accuracy")]["test"]["accuracy"],
     "validation loss": lambda run: run[_best(run, "validation", "loss")]["test"]["accuracy"],
@@ -103,7 +105,9 @@ def every_model(plan: CheckedPlan, federation: FederationFile) -> Run:
     aggregator.go_on()
     clients = {name: TurnClient(DirectClient(aggregator, name)) for name in names}
     collaborators = [
-        build_collaborator(plan, shards[name], clients[name], Site(name, "cpu", {}, exchange.frozen_fingerprint))
+        build_collaborator(
+            plan, shards[name], clients[name], Site(name, "cpu", {}, exchange.frozen_fingerprint)
+        )
         for name in names
     ]
     take_turns(collaborators, clients, aggregator.fail, aggregator.wait_for_work)
@@ -120,14 +124,20 @@ def every_model(plan: CheckedPlan, federation: FederationFile) -> Run:
     return found
 
 
-def draw(name: str, root: Path, seed: int, folder: Path, sets: list[str]) -> tuple[CheckedPlan, FederationFile]:
+def draw(
+    name: str, root: Path, seed: int, folder: Path, sets: list[str]
+) -> tuple[CheckedPlan, FederationFile]:
     """Return plan and federation of one draw."""
     sets = [f"federation.settings.seed={seed}", *sets]
     if name == "keyword_spotting_tiny":
         words = real_speech_commands.TEN_WORDS
         file = real_speech_commands.write_federation(folder, root, words, seed)
         federation = load_federation(file)
-        sets = [f"federation.settings.classes={json.dumps(words)}", "aggregator.settings.rounds_to_train=40", *sets]
+        sets = [
+            f"federation.settings.classes={json.dumps(words)}",
+            "aggregator.settings.rounds_to_train=40",
+            *sets,
+        ]
     else:
         federation = load_federation(real_sentiment.write_federation(folder, root, "source", seed))
         words_file = real_sentiment.write_vocabulary(federation, folder / "vocabulary.txt").resolve()
@@ -142,7 +152,9 @@ def compare(runs: list[Run]) -> dict[str, dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for way, values in scores.items():
         more = values - first
-        wide = stats.t.ppf(0.975, len(runs) - 1) * more.std(ddof=1) / len(runs) ** 0.5 if len(runs) > 1 else 0.0
+        wide = (
+            stats.t.ppf(0.975, len(runs) - 1) * more.std(ddof=1) / len(runs) ** 0.5 if len(runs) > 1 else 0.0
+        )
         rows[way] = {
             "draws": len(runs),
             "accuracy": float(values.mean()),
@@ -157,7 +169,9 @@ def main() -> None:
     """Run what is not there yet, then print the table."""
     from workspace.quiet import quiet_libraries
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--output", type=Path, default=Path("build/best_model"))
     parser.add_argument("--plans", nargs="+", choices=PLANS, default=list(PLANS))
     parser.add_argument("--seeds", type=int, nargs="+", default=NEW_DRAWS)
@@ -185,13 +199,20 @@ def main() -> None:
     if options.json:
         print(json.dumps(compared, indent=1))
         return
-    print("| plan | chosen by | test accuracy | the worst draw | more than the first | better, worse, of draws |")
+    print(
+        "| plan | chosen by | test accuracy | the worst draw | more than the first | better, worse, of draws |"
+    )
     print("|---" * 6 + "|")
     for name, rows in compared.items():
         for way, row in rows.items():
             more = "{:+.3f} ({:+.3f} to {:+.3f})".format(*row["more"])
             better, worse = row["better_and_worse"]
-            cells = [f"{row['accuracy']:.3f}", f"{row['worst']:.3f}", more, f"{better}, {worse}, of {row['draws']}"]
+            cells = [
+                f"{row['accuracy']:.3f}",
+                f"{row['worst']:.3f}",
+                more,
+                f"{better}, {worse}, of {row['draws']}",
+            ]
             print(f"| `{name}` | {way} | {' | '.join(cells)} |")
 
 

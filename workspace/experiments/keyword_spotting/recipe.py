@@ -21,12 +21,13 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from federation import statistics
 from federation.errors import InputError
 from workspace.experiments.keyword_spotting.augmentation import augment
 from workspace.experiments.keyword_spotting.filterbank import start_as_filterbank
+from workspace.experiments.keyword_spotting.preprocessing import feature_extractor
 from workspace.experiments.keyword_spotting.settings import KeywordSpottingSettings
 from workspace.learning.adapters import merged, with_adapters
 from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
@@ -62,7 +63,7 @@ class KeywordSpotting(Recipe):
         self._checkpoint = (
             checkpoint_folder(settings.checkpoint, checkpoints) if settings.checkpoint else None
         )
-        self._feature_extractor = self._load_feature_extractor()
+        self._feature_extractor = feature_extractor(self._checkpoint)
 
     def build_model(self) -> nn.Module:
         """Build the model from its checkpoint, or with random weights; see `Recipe`.
@@ -163,8 +164,3 @@ class KeywordSpotting(Recipe):
             may_be_new,
             **self._config_overrides(),
         )
-
-    def _load_feature_extractor(self) -> Any:
-        if self._checkpoint is not None and (self._checkpoint / "preprocessor_config.json").is_file():
-            return Wav2Vec2FeatureExtractor.from_pretrained(self._checkpoint)
-        return Wav2Vec2FeatureExtractor()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from workspace.learning.settings import HubId, LoraSettings, Share, Size, TrainingSettings
 
+SHORTEST = 3  # tokens: one of a sentence, and the marks before and after it
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -64,7 +65,7 @@ class SentimentSettings(TrainingSettings):
     strategy: Literal["full", "features"] = "full"
     lora: LoraSettings | None = None
     vocabulary: Annotated[list[Word], Field(min_length=1, max_length=100_000)] | None = None
-    max_tokens: Annotated[int, Field(ge=3, le=65_536)] | None = None
+    max_tokens: Annotated[int, Field(ge=SHORTEST, le=65_536)] | None = None
     word_dropout: Share = 0.0
 
     def __post_init__(self) -> None:
