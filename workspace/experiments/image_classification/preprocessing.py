@@ -9,10 +9,9 @@ from typing import Any
 from PIL.Image import Resampling
 from transformers import CLIPImageProcessor
 
+from workspace.experiments.image_classification.sizes import DEFAULT_SIZE, LARGEST, SMALLEST
 from workspace.learning.preprocessing import Preprocessing, read_preprocessing
 
-DEFAULT_SIZE = 224
-SMALLEST, LARGEST = 8, 2048
 # Of ImageNet, in RGB: what every published ResNet was trained with.
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SCALE = 1 / 255

@@ -29,6 +29,7 @@ from workspace.experiments.keyword_spotting.augmentation import augment
 from workspace.experiments.keyword_spotting.filterbank import start_as_filterbank
 from workspace.experiments.keyword_spotting.preprocessing import feature_extractor
 from workspace.experiments.keyword_spotting.settings import KeywordSpottingSettings
+from workspace.experiments.keyword_spotting.sizes import contradiction
 from workspace.learning.adapters import merged, with_adapters
 from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.recipe import Batch, Prediction, Recipe, Sample
@@ -76,13 +77,12 @@ class KeywordSpotting(Recipe):
         try:
             model = self._random_model() if self._checkpoint is None else self._pretrained_model()
         except _NO_MODEL as error:
-            start = (
-                f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"
-            )
             reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"{start}: no Wav2Vec2ForSequenceClassification can be made of it: {reason}"
+                f"{self._start}: no Wav2Vec2ForSequenceClassification can be made of it: {reason}"
             ) from error
+        if wrong := contradiction(model.config.to_dict()):
+            raise InputError(f"{self._start}: {wrong}")
         # Also keeps the encoder from computing gradients of the waveform, which nobody uses.
         model.freeze_feature_encoder()
         model.wav2vec2.feature_extractor.requires_grad_(not self.settings.freeze_feature_encoder)
@@ -140,6 +140,11 @@ class KeywordSpotting(Recipe):
             scores = dict(zip(self.classes, logits.softmax(-1).tolist(), strict=True))
             predictions.append(Prediction(file, max(scores, key=scores.__getitem__), scores))
         return predictions
+
+    @property
+    def _start(self) -> str:
+        """What the model is made of, as errors call it."""
+        return f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"
 
     def _config_overrides(self) -> dict[str, Any]:
         given = asdict(self.settings.model) if self.settings.model else {}
