@@ -39,7 +39,7 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
     """
     hint = f"map it to a local folder in this site's config: `checkpoints: {{{checkpoint}: /path/to/folder}}`"
     if checkpoint in checkpoints:
-        folder = Path(checkpoints[checkpoint]).expanduser()
+        folder = _expanded(checkpoint, checkpoints[checkpoint])
         if not (folder / "config.json").is_file():
             raise InputError(f"checkpoint {checkpoint!r}: no config.json in {folder}; {hint}")
         check_files(folder)
@@ -53,6 +53,15 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
         ) from error
     check_files(folder)
     return folder
+
+
+def _expanded(checkpoint: str, folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"checkpoint {checkpoint!r}: {folder}: there is no such home folder; write the whole path"
+        ) from error
 
 
 def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...], **arguments: Any) -> Any:

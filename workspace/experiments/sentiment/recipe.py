@@ -214,6 +214,11 @@ class Sentiment(Recipe):
             tokenizer = AutoTokenizer.from_pretrained(self._checkpoint)
             # The class is told by the first token, so that padding may only come after the sentence.
             tokenizer.padding_side = "right"
+            longest: Any = tokenizer.model_max_length
+            if not isinstance(longest, int | float) or longest < SHORTEST:
+                file = self._checkpoint / "tokenizer_config.json"
+                hint = f"it must be at least {SHORTEST}: a word and the marks before and after it"
+                raise InputError(f"{file}: model_max_length is {shown(longest)}; {hint}")
             # What a vocabulary lacks, a tokenizer complains of only when it is met.
             tokenizer(UNKNOWN)
             if not tokenizer.is_fast or tokenizer.pad_token_id is None or tokenizer.unk_token_id is None:
@@ -253,12 +258,7 @@ class Sentiment(Recipe):
             raise InputError(
                 f"task_runner.settings.max_tokens: {self.settings.max_tokens} are more than the model's {positions} positions"
             )
-        longest: Any = self.tokenizer.model_max_length
-        if not isinstance(longest, int | float) or longest < SHORTEST:
-            file = cast(Path, self._checkpoint) / "tokenizer_config.json"
-            hint = f"it must be at least {SHORTEST}: a word and the marks before and after it"
-            raise InputError(f"{file}: model_max_length is {shown(longest)}; {hint}")
-        return min(self.settings.max_tokens or positions, int(longest), positions)
+        return min(self.settings.max_tokens or positions, int(self.tokenizer.model_max_length), positions)
 
     def _random_model(self) -> Any:
         return AutoModelForSequenceClassification.from_config(self._config, dtype=torch.float32)
