@@ -6,6 +6,7 @@ from importlib import import_module
 from importlib.util import find_spec
 
 from federation.document import Problem, Problems
+from federation.experiments import experiment_named
 from federation.plan import CheckedPlan
 from federation.templates import known_templates
 
@@ -23,8 +24,10 @@ def check_building(plan: CheckedPlan, source: str) -> CheckedPlan:
     Raises
     ------
     Problems
-        If it cannot be built. Where torch is not installed nothing is tried.
+        If it cannot be built. Where torch is not installed, or the experiment's settings have told all, nothing is tried.
     """
+    if experiment_named(plan.experiment).computes_sizes:
+        return plan
     template = known_templates()[plan.config["task_runner"]["template"]]
     if template.trial and find_spec("torch"):
         module, _, name = template.trial.partition(":")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import TypeAdapter
 from transformers import BertConfig, DistilBertConfig, ResNetConfig, Wav2Vec2Config, Wav2Vec2Model
 
 from federation.document import Problems
 from federation.errors import InputError
+from federation.experiments import experiment_named
 from federation.plan import load_plan
 from federation.plan_building import check_building
 from tests.checkout import ROOT
@@ -22,6 +25,8 @@ from workspace.experiments.keyword_spotting import sizes as of_speech
 from workspace.experiments.keyword_spotting.recipe import KeywordSpotting
 from workspace.experiments.keyword_spotting.settings import KeywordSpottingSettings, Wav2Vec2Overrides
 from workspace.experiments.sentiment import settings as of_sentences
+from workspace.experiments.sentiment.recipe import Sentiment
+from workspace.learning.recipe import build_recipe
 from workspace.learning.training import initial_model
 
 ID = "somebody/wav2vec2"
@@ -79,8 +84,15 @@ def check(plan: str, sets: Sequence[str]) -> None:
         (
             "keyword_spotting_tiny.yaml",
             ["lora.target_modules=[q_proj, nix]"],
-            "task_runner.settings.lora.target_modules: 'nix' is the end of no layer's name",
+            "task_runner.settings: lora.target_modules: 'nix' is the end of no linear layer's name; they are",
         ),
+        (
+            "keyword_spotting_lora.yaml",
+            ["lora.target_modules=[query]"],
+            "lora.target_modules: 'query' is the",
+        ),
+        ("sentiment_lora.yaml", ["lora.target_modules=[q_proj]"], "lora.target_modules: 'q_proj' is the end"),
+        ("sentiment_tiny.yaml", ["lora.target_modules=[query]"], "lora.target_modules: 'query' is the end"),
         ("sentiment_tiny.yaml", ["model.num_attention_heads=5"], "model.num_attention_heads must divide"),
         (
             "sentiment_tiny.yaml",
@@ -91,11 +103,6 @@ def check(plan: str, sets: Sequence[str]) -> None:
             "sentiment_tiny.yaml",
             ["max_tokens=null", "model.max_position_embeddings=2"],
             "model.max_position_embeddings is 2, and must be at least 3, which one word takes",
-        ),
-        (
-            "sentiment_tiny.yaml",
-            ["strategy=features", "word_dropout=0", "model.hidden_size=3", "model.num_attention_heads=1"],
-            "strategy: features: 2 classes are too many for a hidden size of 3",
         ),
         (
             "image_tiny.yaml",
@@ -191,19 +198,71 @@ def test_a_checkpoint_under_a_plans_settings_is_checked_where_it_is_loaded(tmp_p
         recipe.build_model()
 
 
-def test_a_model_that_only_its_library_knows_to_be_impossible_is_told_as_well(
+@pytest.mark.parametrize(
+    ("experiment", "changes", "linear"),
+    [
+        ("keyword_spotting", {}, of_speech.LINEAR),
+        ("sentiment", {"model": {"architecture": "bert"}}, of_sentences.LINEAR["bert"]),
+        ("sentiment", {"model": {"architecture": "distilbert"}}, of_sentences.LINEAR["distilbert"]),
+    ],
+)
+def test_the_linear_layers_that_adapters_may_name_are_the_models(
+    experiment: str, changes: dict[str, Any], linear: frozenset[str]
+) -> None:
+    words = {"vocabulary": ["word"]} if experiment == "sentiment" else {}
+    settings = TypeAdapter(experiment_named(experiment).settings).validate_python({**changes, **words})
+    with torch.device("meta"):
+        model = build_recipe(experiment, settings, CLASSES, {}).build_model()
+    modules = model.named_modules()
+    assert {n.rpartition(".")[2] for n, m in modules if isinstance(m, torch.nn.Linear)} == linear
+
+
+def test_more_classes_than_a_regression_has_room_for_are_told_before_it_is_trained() -> None:
+    model = of_sentences.BertOverrides(hidden_size=4, num_attention_heads=1)
+    settings = of_sentences.SentimentSettings(strategy="features", model=model, vocabulary=["word"])
+    with pytest.raises(InputError, match="strategy: features: 3 classes are too many for a hidden size of 4"):
+        Sentiment(settings, CLASSES, {})
+
+
+@pytest.fixture
+def from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have our experiment be one whose settings do not compute what is impossible."""
+    ours = experiment_named("keyword_spotting")
+    outside = replace(ours, computes_sizes=False)
+    monkeypatch.setattr("federation.plan_building.experiment_named", lambda name: outside)
+
+
+@pytest.mark.usefixtures("from_outside")
+def test_of_an_experiment_that_computes_nothing_the_model_is_built_and_takes_no_memory(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    built: list[torch.nn.Module] = []
+    build = KeywordSpotting.build_model
+    monkeypatch.setattr(KeywordSpotting, "build_model", lambda self: built.append(build(self)))
+    check("keyword_spotting_tiny.yaml", ["model.classifier_proj_size=65536"])
+    held = [parameter.numel() for parameter in built[0].parameters() if parameter.device.type != "meta"]
+    assert sum(held) < 1000 < sum(parameter.numel() for parameter in built[0].parameters())
+    check("keyword_spotting.yaml", [])
+    assert len(built) == 1  # a checkpoint is at each site
+
+
+@pytest.mark.usefixtures("from_outside")
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            AssertionError("sizes\nfrom outside"),
+            r"no model can be made of them \(AssertionError: sizes from outside\)",
+        ),
+        (InputError("task_runner.settings.depth: is odd"), "task_runner.settings.depth: is odd"),
+    ],
+)
+def test_what_its_recipe_complains_of_is_told_in_one_line(
+    error: Exception, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(self: KeywordSpotting) -> Any:
-        raise AssertionError("sizes of\na package from outside")
+        raise error
 
     monkeypatch.setattr(KeywordSpotting, "build_model", broken)
-    with pytest.raises(
-        Problems, match=r"task_runner.settings: no model can be made of them \(AssertionError: sizes of a"
-    ):
+    with pytest.raises(Problems, match=said):
         check("keyword_spotting_tiny.yaml", [])
-
-
-def test_a_trial_takes_no_memory_for_the_model_and_says_nothing_of_a_checkpoint() -> None:
-    check("keyword_spotting_tiny.yaml", ["model.classifier_proj_size=65536", "model.intermediate_size=65536"])
-    check("keyword_spotting.yaml", ["lora.target_modules=[nix]"])

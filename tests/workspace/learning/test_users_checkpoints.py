@@ -19,6 +19,7 @@ from federation.errors import InputError
 from tests.learning_parts import CLASSES, SMALL, Tones, small_recipe
 from workspace.experiments.keyword_spotting.recipe import KeywordSpotting
 from workspace.experiments.keyword_spotting.settings import KeywordSpottingSettings
+from workspace.learning.adapters import with_adapters
 from workspace.learning.exchange import exchanged_tensors
 from workspace.learning.exported import load_exported
 from workspace.learning.settings import LoraSettings
@@ -156,16 +157,19 @@ def test_adapters_are_trained_with_gradient_checkpointing_to_the_same_weights(
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
-        (["q_proj", "nix"], "'nix' is the end of no layer's name; linear ones are classifier,"),
+        (
+            ["q_proj", "layers.9.attention.q_proj"],
+            "'layers.9.attention.q_proj' is the end of no layer's name",
+        ),
         (["layer_norm"], "'layer_norm' names .*, which is no linear layer"),
     ],
 )
 def test_adapters_of_no_linear_layer_are_told_by_the_settings_name(
     targets: list[str], said: str, checkpoint: Path
 ) -> None:
-    recipe = started(checkpoint, lora=LoraSettings(target_modules=targets))
+    model = started(checkpoint).build_model()
     with pytest.raises(InputError, match=rf"task_runner.settings.lora.target_modules: {said}"):
-        recipe.build_model()
+        with_adapters(model, LoraSettings(target_modules=targets), (), ())
 
 
 def test_a_folder_is_found_by_its_path_where_there_is_no_home(

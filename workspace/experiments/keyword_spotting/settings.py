@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from workspace.experiments.keyword_spotting.sizes import DEFAULTS, contradiction
+from workspace.experiments.keyword_spotting.sizes import DEFAULTS, LINEAR, contradiction
 from workspace.learning.settings import HubId, LoraSettings, Probability, Share, Size, Sizes, TrainingSettings
 
 Decibels = Annotated[float, Field(ge=-200, le=200)]
@@ -124,6 +124,8 @@ class KeywordSpottingSettings(TrainingSettings):
             raise ValueError(
                 "filterbank_start is for random weights: set checkpoint to null, or leave it out"
             )
+        if self.lora:
+            self.lora.refuse_unless_in(LINEAR)
         given = asdict(self.model) if self.model else {}
         # Of a checkpoint, only its files know what they are set over: its recipe looks at them.
         if self.checkpoint is None and (wrong := contradiction(given)):

@@ -21,6 +21,10 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """Those of ``transformers.Wav2Vec2Config`` that matter here."""
 
+ATTENTION, DENSE = ("q_proj", "k_proj", "v_proj", "out_proj"), ("intermediate_dense", "output_dense")
+LINEAR = frozenset((*ATTENTION, *DENSE, "projection", "projector", "classifier"))
+"""The ends of the names of ``Wav2Vec2ForSequenceClassification``'s linear layers."""
+
 
 def contradiction(given: Mapping[str, Any]) -> str | None:
     """Say which sizes make no model together, or one that cannot be trained on clips of one second.

@@ -12,6 +12,13 @@ from workspace.learning.settings import HubId, LoraSettings, Share, Size, Traini
 SHORTEST = 3  # tokens: one of a sentence, and the marks before and after it
 DEFAULTS = {"hidden_size": 768, "num_attention_heads": 12, "max_position_embeddings": 512}
 """Those of ``transformers.BertConfig`` and ``DistilBertConfig`` that matter here."""
+LINEAR = {
+    "distilbert": frozenset(
+        ("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2", "pre_classifier", "classifier")
+    ),
+    "bert": frozenset(("query", "key", "value", "dense", "classifier")),
+}
+"""The ends of the names of the linear layers."""
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -77,6 +84,11 @@ class SentimentSettings(TrainingSettings):
             )
         if self.checkpoint and self.model and self.model.architecture:
             raise ValueError("model.architecture is for random weights; a checkpoint says its own")
+        if self.lora:
+            architecture = self._architecture()
+            self.lora.refuse_unless_in(
+                LINEAR[architecture] if architecture else frozenset().union(*LINEAR.values())
+            )
         # Of a checkpoint, only its files know what they are set over.
         if self.checkpoint is None and (wrong := self._contradiction(self.model or BertOverrides())):
             raise ValueError(wrong)
@@ -84,6 +96,10 @@ class SentimentSettings(TrainingSettings):
             raise ValueError("strategy: features trains no adapters; leave lora out, or set strategy: full")
         if self.strategy == "features" and self.word_dropout:
             raise ValueError("strategy: features takes sentences as they are; leave word_dropout out")
+
+    def _architecture(self) -> str | None:
+        """Return that of random weights; None if a checkpoint says it."""
+        return None if self.checkpoint else (self.model and self.model.architecture) or "distilbert"
 
     def _contradiction(self, model: BertOverrides) -> str | None:
         """Say which sizes of random weights make no model together, or one that no sentence fits into."""
