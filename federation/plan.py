@@ -23,6 +23,7 @@ from federation.document import Document, Problems, shown
 from federation.plan_checks import (
     SETTINGS,
     Checking,
+    direction,
     experiment_settings,
     experiment_to_check,
     forbidden,
@@ -160,7 +161,7 @@ def load_plan(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Ch
     for assignment in of_assigner:
         content.override(assignment)
     read_files(content, Path(path).parent)
-    return _checked(content, Path(path).stem, "checked")
+    return _checked(content, Path(path).stem, "checked", [direction])
 
 
 def plan_from_json(text: str, name: str, experiment: Checking = "checked") -> CheckedPlan:
@@ -200,7 +201,9 @@ def plan_from_json(text: str, name: str, experiment: Checking = "checked") -> Ch
     return _checked(content, name, experiment)
 
 
-def _checked(content: Document, name: str, experiment: Checking) -> CheckedPlan:
+def _checked(
+    content: Document, name: str, experiment: Checking, where_written: Sequence[schema.Check] = ()
+) -> CheckedPlan:
     fill_sections(content)
     assign_all_tasks(content)
     fill_metrics(content)
@@ -210,6 +213,7 @@ def _checked(content: Document, name: str, experiment: Checking) -> CheckedPlan:
         task_groups,
         metrics,
         partial(experiment_settings, checking=experiment),
+        *where_written,
     ]
     sections = schema.check(content, PlanDocument, checks)
     config = json.loads(json.dumps(schema.plain(sections), sort_keys=True, allow_nan=False))
