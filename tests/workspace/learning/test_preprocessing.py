@@ -192,6 +192,8 @@ def test_an_exported_image_processor_gives_what_the_model_was_trained_on(
     theirs = processor(Image.fromarray(pixels), return_tensors="pt")["pixel_values"]
     assert tuple(ours.shape) == (1, 3, size, size)
     torch.testing.assert_close(ours, theirs)
+    if keys.get("do_normalize") is False:
+        torch.testing.assert_close(ours[0], torch.from_numpy(pixels).permute(2, 0, 1) / 255)
 
 
 @pytest.mark.parametrize("lower", [True, False])
