@@ -22,6 +22,8 @@ MOST_LAYERS = 1000
 """In `config.json`."""
 _TOKENIZERS = {"tokenizer.json", "vocab.json", "added_tokens.json"}
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot"}
+_READ_FIRST = ("model.safetensors", "model.safetensors.index.json")  # where one is, no pickle is read
+_NO_WEIGHTS = "training_args.bin"  # which a trainer leaves beside them
 _NO_NAME = re.compile(r"label_\d+")
 _ZIP = b"PK\x03\x04"
 
@@ -70,9 +72,10 @@ def check_files(folder: Path) -> None:
             raise InputError(f"{file}: is larger than {most >> 20} MiB, which no such file is")
         if is_config and file.name.endswith("config.json"):
             _check_config(file)
-    if not any(folder.glob("*.safetensors")):
+    if not any((folder / name).exists() for name in _READ_FIRST):
         for file in sorted(folder.glob("*.bin")):
-            _check_pickled(file)
+            if file.name != _NO_WEIGHTS:
+                _check_pickled(file)
 
 
 def _check_config(file: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForSequenceClassification
 
 from federation.errors import InputError
@@ -72,6 +72,24 @@ def test_weights_are_read_however_they_lie(written: Any, checkpoint: Path, train
     found = exchanged_tensors(initial_model(started(checkpoint), 1))
     for name, tensor in exchanged_tensors(trained).items():
         np.testing.assert_array_equal(found[name], tensor, err_msg=name)
+
+
+def test_what_a_trainer_leaves_beside_the_weights_is_no_matter(checkpoint: Path, trained: Any) -> None:
+    as_one_pickle(checkpoint)
+    for name in ("training_args.bin", "optimizer.pt"):
+        torch.save({"learning_rate": 1e-4}, checkpoint / name, _use_new_zipfile_serialization=False)
+    found = exchanged_tensors(initial_model(started(checkpoint), 1))
+    np.testing.assert_array_equal(found["classifier.weight"], exchanged_tensors(trained)["classifier.weight"])
+
+
+def test_other_tensors_in_the_folder_do_not_keep_pickled_weights_from_being_looked_at(
+    checkpoint: Path,
+) -> None:
+    as_one_pickle(checkpoint)
+    save_file({"x": torch.zeros(3)}, checkpoint / "adapter_model.safetensors")
+    torch.save({}, checkpoint / "pytorch_model.bin", _use_new_zipfile_serialization=False)
+    with pytest.raises(InputError, match="pytorch_model.bin: holds weights in PyTorch's old format"):
+        started(checkpoint)
 
 
 @pytest.mark.parametrize("written", [in_shards, as_pickles_in_shards])
