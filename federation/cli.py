@@ -171,11 +171,12 @@ def check(context: click.Context, plans: tuple[str, ...], overrides: tuple[str, 
 
     from federation.document import Problems
     from federation.plan import load_plan
+    from federation.plan_building import check_building
 
     reports: list[dict[str, Any]] = []
     for path in plans:
         try:
-            checked = load_plan(path, overrides)
+            checked = check_building(load_plan(path, overrides), path)
             reports.append({"plan": path, "hash": checked.hash, "problems": []})
             text = f"{path}: sound, hash {checked.hash[:12]}"
         except Problems as error:

@@ -40,6 +40,9 @@ class Experiment:
     enlargement : callable
         How many samples an epoch makes of each one, given the settings: a site may say that it has used so many times what it
         has announced, times the ``epochs`` of the settings if they have such a field, and no more.
+    computes_sizes : bool
+        Whether the settings refuse by themselves, without torch, what makes no model together. Of an experiment whose settings
+        do not, ``fed plan check`` builds the model where torch is installed.
     """
 
     settings: type[Any]
@@ -47,6 +50,7 @@ class Experiment:
     architectures: tuple[str, ...]
     statistics: str = "classification"
     enlargement: Callable[[Any], float] = lambda settings: 1.0
+    computes_sizes: bool = False
 
 
 def experiment_names() -> list[str]:

@@ -23,6 +23,7 @@ from federation.document import Document, Problems, shown
 from federation.plan_checks import (
     SETTINGS,
     Checking,
+    direction,
     experiment_settings,
     experiment_to_check,
     forbidden,
@@ -162,7 +163,7 @@ def load_plan(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Ch
         content.override(assignment)
     read_files(content, Path(path).parent)
     compose_classes(content)
-    return _checked(content, Path(path).stem, "checked")
+    return _checked(content, Path(path).stem, "checked", [direction])
 
 
 def plan_from_json(text: str, name: str, experiment: Checking = "checked") -> CheckedPlan:
@@ -202,7 +203,9 @@ def plan_from_json(text: str, name: str, experiment: Checking = "checked") -> Ch
     return _checked(content, name, experiment)
 
 
-def _checked(content: Document, name: str, experiment: Checking) -> CheckedPlan:
+def _checked(
+    content: Document, name: str, experiment: Checking, where_written: Sequence[schema.Check] = ()
+) -> CheckedPlan:
     fill_sections(content)
     assign_all_tasks(content)
     fill_metrics(content)
@@ -212,6 +215,7 @@ def _checked(content: Document, name: str, experiment: Checking) -> CheckedPlan:
         task_groups,
         metrics,
         partial(experiment_settings, checking=experiment),
+        *where_written,
     ]
     sections = schema.check(content, PlanDocument, checks)
     config = json.loads(json.dumps(schema.plain(sections), sort_keys=True, allow_nan=False))

@@ -12,6 +12,7 @@ from federation.experiments import NAME, Experiment, experiment_named
 from federation.statistics import kind_named
 
 Checking = Literal["checked", "checked_if_known", "opaque"]
+LOWER_IS_BETTER, HIGHER_IS_BETTER = {"loss", "perplexity"}, {"accuracy", "macro_f1", "bleu"}
 SETTINGS: document.Path = ("task_runner", "settings")
 
 
@@ -80,6 +81,18 @@ def metrics(content: Document) -> Iterator[Problem]:
     if isinstance(metric, str) and metric not in known:
         message = f"there is no metric {shown(metric)}{nearest(metric, known)}"
         yield content.problem(("aggregator", "settings", "best_metric"), message)
+
+
+def direction(content: Document) -> Iterator[Problem]:
+    """The best model must not be the worst one; asked where a plan is written, since one that runs goes on as it is."""
+    at: document.Path = ("aggregator", "settings")
+    metric = str(content.get(*at, "best_metric") or "accuracy")
+    said = content.get(*at, "best_direction") or "maximize"
+    wanted = "minimize" if metric in LOWER_IS_BETTER else "maximize"
+    known = metric in LOWER_IS_BETTER or metric in HIGHER_IS_BETTER or metric.startswith("recall/")
+    if known and said in ("maximize", "minimize") and said != wanted:
+        message = f"must be {wanted} with best_metric: {metric}, or the worst model is taken for the best"
+        yield content.problem((*at, "best_direction"), message)
 
 
 def experiment_settings(content: Document, checking: Checking) -> Iterator[Problem]:

@@ -46,11 +46,15 @@ class Template:
         The section of a plan or config in which it may stand, one of `Kind`.
     aliases : tuple of str
         Dotted names that it had in earlier versions; they stay valid.
+    trial : str or None
+        Of a task runner: ``module:function`` that says, given a plan, why its model cannot be built (None if it can). It is
+        called where torch is installed (`federation.plan_building`).
     """
 
     settings: type | None
     kind: Kind
     aliases: tuple[str, ...] = ()
+    trial: str | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

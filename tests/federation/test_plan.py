@@ -203,7 +203,33 @@ def test_a_missing_section_is_named(load: Any, section: str) -> None:
 
 @pytest.mark.parametrize("metric", ["loss", "macro_f1", "recall/yes"])
 def test_the_best_model_may_be_chosen_by_any_metric_that_is_derived(load: Any, metric: str) -> None:
-    assert load(PLAN, f"aggregator.settings.best_metric={metric}").aggregator.best_metric == metric
+    direction = "minimize" if metric == "loss" else "maximize"
+    sets = [f"aggregator.settings.best_{key}" for key in (f"metric={metric}", f"direction={direction}")]
+    assert load(PLAN, *sets).aggregator.best_metric == metric
+
+
+@pytest.mark.parametrize(
+    ("metric", "direction", "right"),
+    [
+        ("loss", "maximize", "minimize"),
+        ("accuracy", "minimize", "maximize"),
+        ("recall/yes", "minimize", "maximize"),
+    ],
+)
+def test_the_worst_model_is_not_taken_for_the_best(
+    problems: Any, metric: str, direction: str, right: str
+) -> None:
+    sets = [f"aggregator.settings.best_metric={metric}", f"aggregator.settings.best_direction={direction}"]
+    said = (
+        f"--set: aggregator.settings.best_direction: must be {right} with best_metric: {metric}, or the worst"
+    )
+    assert any(line.startswith(said) for line in problems(PLAN, *sets))
+
+
+def test_a_plan_that_already_runs_the_other_way_goes_on_as_it_is(load: Any) -> None:
+    config = load().config
+    config["aggregator"]["settings"]["best_metric"] = "loss"
+    assert plan_from_json(json.dumps(config), "running").aggregator.best_direction == "maximize"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ from typing import Any, cast
 
 from torch import nn
 
+from federation.document import shown
+from federation.errors import InputError
 from workspace.learning.settings import LoraSettings
 
 
@@ -26,9 +28,16 @@ def with_adapters(
         The layers that get an adapter unless the settings name others.
     head : sequence of str
         Submodules that are trained whole.
+
+    Raises
+    ------
+    InputError
+        If the settings name what is no linear layer of the model.
     """
     from peft import LoraConfig, get_peft_model
 
+    for target in lora.target_modules or ():
+        _check_target(model, target)
     adapted: nn.Module = get_peft_model(
         model,
         LoraConfig(
@@ -41,6 +50,23 @@ def with_adapters(
     for name in head:
         model.get_submodule(name).requires_grad_(True)
     return adapted
+
+
+def _check_target(model: nn.Module, target: str) -> None:
+    found = {
+        name: module for name, module in model.named_modules() if f".{name}".endswith(f".{target}") and name
+    }
+    where = f"task_runner.settings.lora.target_modules: {shown(target)}"
+    if not found:
+        linear = {
+            name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        }
+        raise InputError(
+            f"{where} is the end of no layer's name; linear ones are {', '.join(sorted(linear))}"
+        )
+    for name, module in found.items():
+        if not isinstance(module, nn.Linear):
+            raise InputError(f"{where} names {name}, which is no linear layer")
 
 
 def merged(model: nn.Module) -> nn.Module:

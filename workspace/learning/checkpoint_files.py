@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from federation.document import shown
 from federation.errors import InputError
 from federation.files import open_regular, read_text
 
@@ -20,6 +22,9 @@ MOST_LAYERS = 1000
 """In `config.json`."""
 _TOKENIZERS = {"tokenizer.json", "vocab.json", "added_tokens.json"}
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".gguf", ".ot"}
+_READ_FIRST = ("model.safetensors", "model.safetensors.index.json")  # where one is, no pickle is read
+_NO_WEIGHTS = "training_args.bin"  # which a trainer leaves beside them
+_NO_NAME = re.compile(r"label_\d+")
 _ZIP = b"PK\x03\x04"
 
 
@@ -67,9 +72,10 @@ def check_files(folder: Path) -> None:
             raise InputError(f"{file}: is larger than {most >> 20} MiB, which no such file is")
         if is_config and file.name.endswith("config.json"):
             _check_config(file)
-    if not any(folder.glob("*.safetensors")):
+    if not any((folder / name).exists() for name in _READ_FIRST):
         for file in sorted(folder.glob("*.bin")):
-            _check_pickled(file)
+            if file.name != _NO_WEIGHTS:
+                _check_pickled(file)
 
 
 def _check_config(file: Path) -> None:
@@ -81,12 +87,36 @@ def _check_config(file: Path) -> None:
         )
     if file.name != "config.json":
         return
+    labels_of(file, config)
     try:
         for key, value in _numbers(config):
             if value > (MOST_LAYERS if key.endswith(("layers", "depths")) else LARGEST_NUMBER):
                 raise InputError(f"{file}: {key[:80]!r} is {str(value)[:20]}, which no model has")
     except RecursionError:
         raise InputError(f"{file}: is nested too deeply") from None
+
+
+def labels_of(file: Path, config: Mapping[str, Any]) -> list[str]:
+    """Return the names of a model's outputs as its ``config.json`` has them, in their order; none where it names none.
+
+    Raises
+    ------
+    InputError
+        If ``id2label`` is no mapping of numbers to names.
+    """
+    named = config.get("id2label") or {}
+    rule = 'must map the number of each output to its name, as in {"0": "no", "1": "yes"}'
+    if not isinstance(named, dict):
+        raise InputError(f"{file}: id2label is {shown(named)}; it {rule}")
+    for number, name in named.items():
+        if not number.isdecimal() or not isinstance(name, str | int | float):
+            raise InputError(f"{file}: id2label has {shown(name)} under {shown(number)}; it {rule}")
+    return [str(named[number]) for number in sorted(named, key=int)]
+
+
+def are_a_librarys(labels: Sequence[str]) -> bool:
+    """Say whether labels are those that a library writes where nobody has named any (LABEL_0), or none."""
+    return all(_NO_NAME.fullmatch(label.lower()) for label in labels)
 
 
 def _numbers(value: Any, key: str = "") -> Iterator[tuple[str, int]]:

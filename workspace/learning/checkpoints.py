@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,12 @@ from huggingface_hub import snapshot_download
 from torch import nn
 
 from federation.errors import InputError
-from workspace.learning.checkpoint_files import check_files, read_config
+from workspace.learning.checkpoint_files import are_a_librarys, check_files, labels_of, read_config
 
 logger = logging.getLogger(__name__)
 
 CLASSIFIER = "classifier"  # how the names of the layer that gives the logits begin, in every model here
 MOST_NEW = 1 << 26  # parameters of a head that starts at random
-_NO_NAME = re.compile(r"label_\d+")
 _NOT_OURS = ["*.h5", "*.msgpack", "*.ot", "*.onnx", "*.tflite"]  # other frameworks' copies of the weights
 
 
@@ -40,7 +39,7 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
     """
     hint = f"map it to a local folder in this site's config: `checkpoints: {{{checkpoint}: /path/to/folder}}`"
     if checkpoint in checkpoints:
-        folder = Path(checkpoints[checkpoint]).expanduser()
+        folder = _expanded(checkpoint, checkpoints[checkpoint])
         if not (folder / "config.json").is_file():
             raise InputError(f"checkpoint {checkpoint!r}: no config.json in {folder}; {hint}")
         check_files(folder)
@@ -54,6 +53,15 @@ def checkpoint_folder(checkpoint: str, checkpoints: Mapping[str, str]) -> Path:
         ) from error
     check_files(folder)
     return folder
+
+
+def _expanded(checkpoint: str, folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"checkpoint {checkpoint!r}: {folder}: there is no such home folder; write the whole path"
+        ) from error
 
 
 def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...], **arguments: Any) -> Any:
@@ -80,20 +88,12 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
     OSError
         If the files cannot be read.
     """
-    _check_claimed(model_class, folder, arguments)
-    try:
+    with reading("config"):
+        _check_claimed(model_class, folder, arguments)
+    with reading("weights"):
         model, found = model_class.from_pretrained(
             folder, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, **arguments
         )
-    except (OSError, ValueError):
-        raise
-    except Exception as error:
-        # Of files that lie, each library complains in its own way; PyTorch would have them unpickled.
-        name = type(error).__name__
-        said = "they hold something else than tensors" if name == "UnpicklingError" else str(error)
-        raise ValueError(
-            f"its weights cannot be loaded ({name}: {said.partition(chr(10))[0][:200]})"
-        ) from error
     new = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
     # Batches that BatchNorm has counted: older files have no such tensor, and nothing is computed from it.
     lacking = sorted(n for n in new if not n.startswith(may_be_new) and not n.endswith("num_batches_tracked"))
@@ -110,6 +110,33 @@ def load_pretrained(model_class: Any, folder: Path, may_be_new: tuple[str, ...],
         fresh = type(model)(model.config).state_dict()
         model.load_state_dict({name: fresh[name] for name in start_anew}, strict=False)
     return model
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn what libraries raise for files that lie, each in its own way, into a ValueError of one line.
+
+    Parameters
+    ----------
+    what
+        Of the checkpoint is being read.
+
+    Raises
+    ------
+    ValueError
+        In one line.
+    InputError, OSError, MemoryError
+        These pass as they are.
+    """
+    try:
+        yield
+    except (InputError, OSError, ValueError, MemoryError):
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        # PyTorch would have them unpickled.
+        said = "they hold something else than tensors" if name == "UnpicklingError" else str(error)
+        raise ValueError(f"its {what} cannot be loaded ({name}: {' '.join(said.split())[:200]})") from error
 
 
 def _check_claimed(model_class: Any, folder: Path, arguments: Mapping[str, Any]) -> None:
@@ -131,13 +158,8 @@ def _is_in_a_layer(model: nn.Module, name: str) -> bool:
     return not list(model.get_submodule(name.rpartition(".")[0]).children())
 
 
-def _has_other_labels(folder: Path, ours: Mapping[Any, str]) -> bool:
-    """Say whether a checkpoint names its labels, and others than ours or in another order."""
-    theirs = read_config(folder / "config.json").get("id2label") or {}
-    return _labels(theirs) not in ([], _labels(ours))
-
-
-def _labels(id2label: Mapping[Any, str]) -> list[str]:
-    """Return the labels in their order, in lower case; none where they are the library's, which mean nothing."""
-    labels = [str(label).lower() for _, label in sorted((int(i), label) for i, label in id2label.items())]
-    return [] if all(_NO_NAME.fullmatch(label) for label in labels) else labels
+def _has_other_labels(folder: Path, ours: Mapping[int, str]) -> bool:
+    """Say whether a checkpoint names its labels, and others than ours or in another order; case is no difference."""
+    file = folder / "config.json"
+    theirs = [label.lower() for label in labels_of(file, read_config(file))]
+    return not are_a_librarys(theirs) and theirs != [ours[number].lower() for number in sorted(ours)]

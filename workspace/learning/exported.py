@@ -9,7 +9,8 @@ from torch import nn
 
 from federation.errors import InputError
 from federation.experiments import broken_experiments, usable_experiments
-from workspace.learning.checkpoint_files import read_config
+from federation.statistics import kind_named
+from workspace.learning.checkpoint_files import are_a_librarys, labels_of, read_config
 from workspace.learning.recipe import Recipe, build_recipe
 from workspace.learning.settings import TrainingSettings
 
@@ -29,11 +30,11 @@ def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
     InputError
         If the folder holds no model of a known experiment.
     """
+    file = folder / "config.json"
     try:
-        config = read_config(folder / "config.json")
+        config = read_config(file)
         architecture = str((config.get("architectures") or [""])[0])
-        names = {int(index): str(name) for index, name in (config.get("id2label") or {}).items()}
-    except (OSError, ValueError, AttributeError, TypeError, LookupError) as error:
+    except (OSError, ValueError, TypeError, LookupError) as error:
         raise InputError(f"{folder}: no model folder (config.json: {error})") from error
     claims = {
         name: known for name, known in usable_experiments().items() if architecture in known.architectures
@@ -47,6 +48,13 @@ def load_exported(folder: Path) -> tuple[Recipe, TrainingSettings, nn.Module]:
             f"{folder}: holds {architecture}, which {' and '.join(claims)} claim; uninstall one of them"
         )
     [(experiment, found)] = claims.items()
+    labels = labels_of(file, config)
+    if are_a_librarys(labels):
+        if kind_named(found.statistics).needs_classes:
+            named = ", ".join(labels[:3]) or "no id2label"
+            hint = 'write them into id2label, as in {"0": "no", "1": "yes"}'
+            raise InputError(f"{file}: does not name the model's labels ({named}); {hint}")
+        labels = []
     settings = TypeAdapter(found.settings).validate_python({"experiment": experiment, "checkpoint": _ID})
-    recipe = build_recipe(experiment, settings, [names[i] for i in sorted(names)], {_ID: str(folder)})
+    recipe = build_recipe(experiment, settings, labels, {_ID: str(folder)})
     return recipe, settings, recipe.build_model()

@@ -82,3 +82,18 @@ class LoraSettings:
     alpha: Positive = 16.0
     dropout: Share = 0.0
     target_modules: Annotated[list[ModuleName], Field(min_length=1, max_length=1000)] | None = None
+
+    def refuse_unless_in(self, linear: frozenset[str]) -> None:
+        """Refuse targets that are the end of no linear layer's name; which there are is the architecture's.
+
+        Raises
+        ------
+        ValueError
+            In one line that begins with the setting.
+        """
+        for target in self.target_modules or ():
+            if target.rpartition(".")[2] not in linear:
+                known = ", ".join(sorted(linear))
+                raise ValueError(
+                    f"lora.target_modules: {target[:50]!r} is the end of no linear layer's name; they are {known}"
+                )

@@ -7,5 +7,7 @@ from federation.templates import Template
 
 LEARNING: dict[str, Template] = {
     "workspace.learning.data_loader.ShardDataLoader": Template(NoSettings, "data_loader"),
-    "workspace.learning.task_runner.FineTuning": Template(None, "task_runner"),
+    "workspace.learning.task_runner.FineTuning": Template(
+        None, "task_runner", trial="workspace.learning.trial:cannot_be_built"
+    ),
 }

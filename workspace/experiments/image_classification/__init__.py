@@ -10,4 +10,5 @@ EXPERIMENT = Experiment(
     "workspace.experiments.image_classification.recipe:ImageClassification",
     ("ResNetForImageClassification",),
     enlargement=lambda settings: OFFLINE.get(settings.augmentation.policy, 1),
+    computes_sizes=True,
 )

@@ -18,17 +18,16 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from PIL.Image import Resampling
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
-from transformers import CLIPImageProcessor, ResNetConfig, ResNetForImageClassification
+from transformers import ResNetConfig, ResNetForImageClassification
 
 from federation import statistics
 from federation.errors import InputError
 from workspace.experiments.image_classification.augmentation import augment, draw, enlarged
+from workspace.experiments.image_classification.preprocessing import image_processor
 from workspace.experiments.image_classification.settings import ImageClassificationSettings
-from workspace.learning.checkpoint_files import read_config
 from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.recipe import Batch, Prediction, Recipe, Role, Sample, Samples, role_by_gradient
 
@@ -37,9 +36,6 @@ Array = npt.NDArray[Any]
 HEAD = "classifier."
 NORM = ".normalization."  # what ResNetForImageClassification calls every BatchNorm
 STAGE = "resnet.encoder.stages."
-DEFAULT_SIZE = 224
-# Of ImageNet, in RGB: what every published ResNet was trained with.
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # What transformers raises for files or settings that make no model.
 _NO_MODEL = (OSError, ValueError, TypeError, RuntimeError, SafetensorError, StrictDataclassError)
@@ -66,7 +62,7 @@ class ImageClassification(Recipe):
         self._checkpoint = (
             checkpoint_folder(settings.checkpoint, checkpoints) if settings.checkpoint else None
         )
-        self._processor = self._image_processor()
+        self._processor = image_processor(self._checkpoint, settings.image_size)
         self._stages = 0
 
     def build_model(self) -> nn.Module:
@@ -210,28 +206,6 @@ class ImageClassification(Recipe):
             ResNetForImageClassification, cast(Path, self._checkpoint), (HEAD,), **self._config_overrides()
         )
 
-    def _image_processor(self) -> Any:
-        """Return the processor that is exported: the middle of an image, scaled, normalised as the checkpoint has it."""
-        known = _processor_config(self._checkpoint)
-        own = known.get("size", DEFAULT_SIZE)  # a number, in older folders
-        given = own.get("shortest_edge") or own.get("height") if isinstance(own, dict) else own
-        size = self.settings.image_size or given or DEFAULT_SIZE
-        return CLIPImageProcessor(
-            size={"shortest_edge": size},
-            crop_size={"height": size, "width": size},
-            resample=Resampling.BILINEAR,
-            image_mean=known.get("image_mean", list(MEAN)),
-            image_std=known.get("image_std", list(STD)),
-        )
-
 
 def _batch_norms(model: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-
-
-def _processor_config(checkpoint: Path | None) -> dict[str, Any]:
-    """Read how a checkpoint wants its images; nothing if it does not say."""
-    file = checkpoint / "preprocessor_config.json" if checkpoint else None
-    if file is None or not file.is_file():
-        return {}
-    return read_config(file)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workspace.experiments.image_classification.sizes import DEFAULT_SIZE, LARGEST, SMALLEST, contradiction
 from workspace.learning.settings import HubId, Positive, Size, Sizes, TrainingSettings
 
 OFFLINE = {"double": 2, "quadruple": 4, "octuple": 8}
@@ -88,7 +89,7 @@ class ImageClassificationSettings(TrainingSettings):
     experiment: Literal["image_classification"] = "image_classification"
     checkpoint: HubId | None = None
     model: ResNetOverrides | None = None
-    image_size: Annotated[int, Field(ge=8, le=2048)] | None = None
+    image_size: Annotated[int, Field(ge=SMALLEST, le=LARGEST)] | None = None
     strategy: Literal["full", "head", "discriminative", "gradual"] = "full"
     head_learning_rate_factor: Positive = 10.0
     unfrozen_by: Annotated[float, Field(gt=0, le=1)] = 0.5
@@ -96,6 +97,10 @@ class ImageClassificationSettings(TrainingSettings):
     augmentation: ImageAugmentation = field(default_factory=ImageAugmentation)
 
     def __post_init__(self) -> None:
+        given = asdict(self.model) if self.model else {}
+        # Of a checkpoint, only its files know what they are set over.
+        if self.checkpoint is None and (wrong := contradiction(given, self.image_size or DEFAULT_SIZE)):
+            raise ValueError(f"model.{wrong}")
         if self.strategy == "head" and self.batch_norm == "local":
             raise ValueError(
                 "batch_norm: local needs BatchNorm to be trained, and strategy: head leaves all but the head as it is"

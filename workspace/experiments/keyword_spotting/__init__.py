@@ -9,4 +9,5 @@ EXPERIMENT = Experiment(
     KeywordSpottingSettings,
     "workspace.experiments.keyword_spotting.recipe:KeywordSpotting",
     ("Wav2Vec2ForSequenceClassification",),
+    computes_sizes=True,
 )

@@ -21,13 +21,15 @@ from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
-from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForSequenceClassification
+from transformers import Wav2Vec2Config, Wav2Vec2ForSequenceClassification
 
 from federation import statistics
 from federation.errors import InputError
 from workspace.experiments.keyword_spotting.augmentation import augment
 from workspace.experiments.keyword_spotting.filterbank import start_as_filterbank
+from workspace.experiments.keyword_spotting.preprocessing import feature_extractor
 from workspace.experiments.keyword_spotting.settings import KeywordSpottingSettings
+from workspace.experiments.keyword_spotting.sizes import contradiction
 from workspace.learning.adapters import merged, with_adapters
 from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
 from workspace.learning.recipe import Batch, Prediction, Recipe, Sample
@@ -62,7 +64,7 @@ class KeywordSpotting(Recipe):
         self._checkpoint = (
             checkpoint_folder(settings.checkpoint, checkpoints) if settings.checkpoint else None
         )
-        self._feature_extractor = self._load_feature_extractor()
+        self._feature_extractor = feature_extractor(self._checkpoint)
 
     def build_model(self) -> nn.Module:
         """Build the model from its checkpoint, or with random weights; see `Recipe`.
@@ -75,13 +77,12 @@ class KeywordSpotting(Recipe):
         try:
             model = self._random_model() if self._checkpoint is None else self._pretrained_model()
         except _NO_MODEL as error:
-            start = (
-                f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"
-            )
             reason = " ".join(str(error).split())[:300]
             raise InputError(
-                f"{start}: no Wav2Vec2ForSequenceClassification can be made of it: {reason}"
+                f"{self._start}: no Wav2Vec2ForSequenceClassification can be made of it: {reason}"
             ) from error
+        if wrong := contradiction(model.config.to_dict()):
+            raise InputError(f"{self._start}: {wrong}")
         # Also keeps the encoder from computing gradients of the waveform, which nobody uses.
         model.freeze_feature_encoder()
         model.wav2vec2.feature_extractor.requires_grad_(not self.settings.freeze_feature_encoder)
@@ -140,6 +141,11 @@ class KeywordSpotting(Recipe):
             predictions.append(Prediction(file, max(scores, key=scores.__getitem__), scores))
         return predictions
 
+    @property
+    def _start(self) -> str:
+        """What the model is made of, as errors call it."""
+        return f"checkpoint {self.settings.checkpoint}" if self._checkpoint else "task_runner.settings.model"
+
     def _config_overrides(self) -> dict[str, Any]:
         given = asdict(self.settings.model) if self.settings.model else {}
         labels = {
@@ -163,8 +169,3 @@ class KeywordSpotting(Recipe):
             may_be_new,
             **self._config_overrides(),
         )
-
-    def _load_feature_extractor(self) -> Any:
-        if self._checkpoint is not None and (self._checkpoint / "preprocessor_config.json").is_file():
-            return Wav2Vec2FeatureExtractor.from_pretrained(self._checkpoint)
-        return Wav2Vec2FeatureExtractor()

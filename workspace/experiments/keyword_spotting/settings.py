@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from workspace.experiments.keyword_spotting.sizes import DEFAULTS, LINEAR, contradiction
 from workspace.learning.settings import HubId, LoraSettings, Probability, Share, Size, Sizes, TrainingSettings
 
 Decibels = Annotated[float, Field(ge=-200, le=200)]
@@ -122,4 +123,14 @@ class KeywordSpottingSettings(TrainingSettings):
         if self.filterbank_start and self.checkpoint:
             raise ValueError(
                 "filterbank_start is for random weights: set checkpoint to null, or leave it out"
+            )
+        if self.lora:
+            self.lora.refuse_unless_in(LINEAR)
+        given = asdict(self.model) if self.model else {}
+        # Of a checkpoint, only its files know what they are set over: its recipe looks at them.
+        if self.checkpoint is None and (wrong := contradiction(given)):
+            raise ValueError(f"model.{wrong}")
+        if self.filterbank_start and (channels := (given.get("conv_dim") or DEFAULTS["conv_dim"])[0]) % 2:
+            raise ValueError(
+                f"filterbank_start needs an even number of channels in the first convolution: model.conv_dim has {channels}"
             )

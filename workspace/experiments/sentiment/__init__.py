@@ -9,4 +9,5 @@ EXPERIMENT = Experiment(
     SentimentSettings,
     "workspace.experiments.sentiment.recipe:Sentiment",
     ("DistilBertForSequenceClassification", "BertForSequenceClassification"),
+    computes_sizes=True,
 )

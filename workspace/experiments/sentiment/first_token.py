@@ -44,6 +44,20 @@ def first_token_logits(model: Any, input_ids: torch.Tensor, attention_mask: torc
     return logits
 
 
+def check_room(hidden_size: int, classes: int) -> None:
+    """See to it that the regression fits into the layer between, before it is trained.
+
+    Raises
+    ------
+    InputError
+        If there are more classes than that layer has room for.
+    """
+    if 2 * classes > hidden_size:
+        raise InputError(
+            f"strategy: features: {classes} classes are too many for a hidden size of {hidden_size}"
+        )
+
+
 def folded(model: Any) -> Any:
     """Return a copy whose own ``forward`` gives the same logits as `first_token_logits`.
 
@@ -55,8 +69,7 @@ def folded(model: Any) -> Any:
     whole = copy.deepcopy(model)
     classifier = whole.classifier
     classes, width = classifier.weight.shape
-    if 2 * classes > width:
-        raise InputError(f"strategy: features: {classes} classes are too many for a hidden size of {width}")
+    check_room(width, classes)
     between = whole.pre_classifier if whole.config.model_type == "distilbert" else whole.bert.pooler.dense
     with torch.no_grad():
         weight, bias = classifier.weight.clone(), classifier.bias.clone()

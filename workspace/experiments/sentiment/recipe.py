@@ -35,13 +35,14 @@ from transformers import (
 )
 
 from federation import statistics
+from federation.document import shown
 from federation.errors import InputError
 from workspace.experiments.sentiment.encoder_attention import AttentionOptions, attention_maps
-from workspace.experiments.sentiment.first_token import first_token_logits, folded, start_at_zero
-from workspace.experiments.sentiment.settings import SentimentSettings
+from workspace.experiments.sentiment.first_token import check_room, first_token_logits, folded, start_at_zero
+from workspace.experiments.sentiment.settings import SHORTEST, SentimentSettings
 from workspace.experiments.sentiment.word_pieces import make_tokenizer
 from workspace.learning.adapters import merged, with_adapters
-from workspace.learning.checkpoints import checkpoint_folder, load_pretrained
+from workspace.learning.checkpoints import checkpoint_folder, load_pretrained, reading
 from workspace.learning.recipe import AttentionMap, Batch, Prediction, Recipe, Sample
 
 Array = npt.NDArray[Any]
@@ -59,6 +60,7 @@ DISTILBERT_NAMES = {
     "classifier_dropout": "seq_classif_dropout",
 }
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt")
+UNKNOWN = "\N{SNOWMAN}"
 FINGERPRINT = "tokenizer_fingerprint"
 
 # What transformers raises for files or settings that make no model.
@@ -94,12 +96,15 @@ class Sentiment(Recipe):
             checkpoint_folder(settings.checkpoint, checkpoints) if settings.checkpoint else None
         )
         try:
-            self.architecture = self._find_architecture()
-            self.tokenizer = self._load_tokenizer()
-            self._config = self._make_config()
+            with reading("config or tokenizer"):
+                self.architecture = self._find_architecture()
+                self.tokenizer = self._load_tokenizer()
+                self._config = self._make_config()
         except _NO_MODEL as error:
             raise self._no_model(error) from error
         self.max_tokens = self._longest()
+        if settings.strategy == "features":
+            check_room(self._config.hidden_size, len(self.classes))
 
     def build_model(self) -> nn.Module:
         """Build the model from its checkpoint, or with random weights; see `Recipe`.
@@ -207,6 +212,15 @@ class Sentiment(Recipe):
     def _load_tokenizer(self) -> Any:
         if self._checkpoint and any((self._checkpoint / name).is_file() for name in TOKENIZER_FILES):
             tokenizer = AutoTokenizer.from_pretrained(self._checkpoint)
+            # The class is told by the first token, so that padding may only come after the sentence.
+            tokenizer.padding_side = "right"
+            longest: Any = tokenizer.model_max_length
+            if not isinstance(longest, int | float) or longest < SHORTEST:
+                file = self._checkpoint / "tokenizer_config.json"
+                hint = f"it must be at least {SHORTEST}: a word and the marks before and after it"
+                raise InputError(f"{file}: model_max_length is {shown(longest)}; {hint}")
+            # What a vocabulary lacks, a tokenizer complains of only when it is met.
+            tokenizer(UNKNOWN)
             if not tokenizer.is_fast or tokenizer.pad_token_id is None or tokenizer.unk_token_id is None:
                 raise InputError(
                     f"checkpoint {self.settings.checkpoint}: its tokenizer ({type(tokenizer).__name__}) cannot be used; "

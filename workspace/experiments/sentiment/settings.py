@@ -9,6 +9,16 @@ from pydantic import Field
 
 from workspace.learning.settings import HubId, LoraSettings, Share, Size, TrainingSettings
 
+SHORTEST = 3  # tokens: one of a sentence, and the marks before and after it
+DEFAULTS = {"hidden_size": 768, "num_attention_heads": 12, "max_position_embeddings": 512}
+"""Those of ``transformers.BertConfig`` and ``DistilBertConfig`` that matter here."""
+LINEAR = {
+    "distilbert": frozenset(
+        ("q_lin", "k_lin", "v_lin", "out_lin", "lin1", "lin2", "pre_classifier", "classifier")
+    ),
+    "bert": frozenset(("query", "key", "value", "dense", "classifier")),
+}
+"""The ends of the names of the linear layers."""
 Word = Annotated[str, Field(min_length=1, max_length=100)]
 
 
@@ -64,7 +74,7 @@ class SentimentSettings(TrainingSettings):
     strategy: Literal["full", "features"] = "full"
     lora: LoraSettings | None = None
     vocabulary: Annotated[list[Word], Field(min_length=1, max_length=100_000)] | None = None
-    max_tokens: Annotated[int, Field(ge=3, le=65_536)] | None = None
+    max_tokens: Annotated[int, Field(ge=SHORTEST, le=65_536)] | None = None
     word_dropout: Share = 0.0
 
     def __post_init__(self) -> None:
@@ -74,7 +84,32 @@ class SentimentSettings(TrainingSettings):
             )
         if self.checkpoint and self.model and self.model.architecture:
             raise ValueError("model.architecture is for random weights; a checkpoint says its own")
+        if self.lora:
+            architecture = self._architecture()
+            self.lora.refuse_unless_in(
+                LINEAR[architecture] if architecture else frozenset().union(*LINEAR.values())
+            )
+        # Of a checkpoint, only its files know what they are set over.
+        if self.checkpoint is None and (wrong := self._contradiction(self.model or BertOverrides())):
+            raise ValueError(wrong)
         if self.strategy == "features" and self.lora:
             raise ValueError("strategy: features trains no adapters; leave lora out, or set strategy: full")
         if self.strategy == "features" and self.word_dropout:
             raise ValueError("strategy: features takes sentences as they are; leave word_dropout out")
+
+    def _architecture(self) -> str | None:
+        """Return that of random weights; None if a checkpoint says it."""
+        return None if self.checkpoint else (self.model and self.model.architecture) or "distilbert"
+
+    def _contradiction(self, model: BertOverrides) -> str | None:
+        """Say which sizes of random weights make no model together, or one that no sentence fits into."""
+        width, heads, positions = (
+            getattr(model, key) or DEFAULTS[key]
+            for key in ("hidden_size", "num_attention_heads", "max_position_embeddings")
+        )
+        if width % heads:
+            return f"model.num_attention_heads must divide model.hidden_size: {heads} does not divide {width}"
+        if positions < (needed := self.max_tokens or SHORTEST):
+            what = f"max_tokens: {needed}" if self.max_tokens else f"{needed}, which one word takes"
+            return f"model.max_position_embeddings is {positions}, and must be at least {what}"
+        return None

@@ -10,4 +10,5 @@ EXPERIMENT = Experiment(
     "workspace.experiments.translation.recipe:Translation",
     ("AttentionSeq2Seq",),
     statistics="translation",
+    computes_sizes=True,
 )

@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from torch import nn
 from torch.nn import functional
 
+from federation.document import shown
 from federation.errors import InputError
 from shard_descriptors.text.words import joined, words
 from workspace.experiments.translation.attention_seq2seq import AttentionSeq2Seq, AttentionSeq2SeqConfig
@@ -38,7 +39,7 @@ from workspace.experiments.translation.decoding import (
 from workspace.experiments.translation.settings import TranslationModel, TranslationSettings
 from workspace.experiments.translation.statistics import translation_sums
 from workspace.experiments.translation.vocabulary import BOS, PAD, SPECIALS, Vocabulary, read_vocabulary
-from workspace.learning.checkpoints import checkpoint_folder
+from workspace.learning.checkpoints import checkpoint_folder, load_pretrained, reading
 from workspace.learning.recipe import AttentionMap, Batch, Prediction, Recipe, Sample
 
 Array = npt.NDArray[Any]
@@ -130,7 +131,7 @@ class Translation(Recipe):
         if self._checkpoint is None:
             return cast(nn.Module, AttentionSeq2Seq(self._config))
         try:
-            model = AttentionSeq2Seq.from_pretrained(self._checkpoint, dtype=torch.float32)
+            model = load_pretrained(AttentionSeq2Seq, self._checkpoint, ())
         except _NO_MODEL as error:
             raise self._no_model(error) from error
         return cast(nn.Module, model)
@@ -232,9 +233,16 @@ class Translation(Recipe):
 
     def _read_config(self, folder: Path) -> AttentionSeq2SeqConfig:
         try:
-            return cast(AttentionSeq2SeqConfig, AttentionSeq2SeqConfig.from_pretrained(folder))
+            with reading("config"):
+                config: Any = AttentionSeq2SeqConfig.from_pretrained(folder)
         except _NO_MODEL as error:
             raise self._no_model(error) from error
+        for key in ("source_vocabulary_size", "target_vocabulary_size", "longest_output"):
+            if not isinstance(size := getattr(config, key), int) or size < 1:
+                raise InputError(
+                    f"{folder / 'config.json'}: {key} is {shown(size)}; it must be a number above 0"
+                )
+        return cast(AttentionSeq2SeqConfig, config)
 
     def _no_model(self, error: Exception) -> InputError:
         reason = " ".join(str(error).split())[:300]

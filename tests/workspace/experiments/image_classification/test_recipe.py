@@ -308,6 +308,12 @@ def test_files_that_hold_no_model_are_told_in_one_line(checkpoint: Path, tmp_pat
     other_shapes = ResNetOverrides(embedding_size=6)
     with pytest.raises(InputError, match="of another shape, the first is resnet"):
         from_checkpoint(checkpoint, model=other_shapes).build_model()
+    config = json.loads((checkpoint / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"hidden_act": "nix"}))
+    with pytest.raises(
+        InputError, match=refused.replace("$", r"config cannot be loaded \(KeyError: 'nix'\)$")
+    ):
+        from_checkpoint(tmp_path).build_model()
     (tmp_path / "preprocessor_config.json").write_text("[")
     with pytest.raises(InputError, match=r"preprocessor_config.json: is no JSON mapping"):
         from_checkpoint(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 from sacrebleu.metrics import BLEU
+from safetensors.torch import load_file, save_file
 
 from federation.errors import InputError
 from federation.statistics import derive
@@ -229,6 +231,35 @@ def test_a_checkpoint_that_lacks_a_part_is_told_in_one_line(exported: Path, tmp_
     assert refused().startswith(f"checkpoint {ID}: no AttentionSeq2Seq can be made of it")
     (tmp_path / "source_vocabulary.txt").write_text("one\n")
     assert "has 1 words, the model was made for" in refused()
+
+
+def test_a_checkpoint_that_lacks_a_tensor_is_refused_and_not_filled_at_random(
+    exported: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["readout.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    recipe = Translation(TranslationSettings(checkpoint=ID), (), {ID: str(folder)})
+    with pytest.raises(
+        InputError, match=r"1 tensors are missing or of another shape, the first is readout.weight"
+    ):
+        recipe.build_model()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("longest_output", 0), ("longest_output", None), ("source_vocabulary_size", "many")]
+)
+def test_a_size_that_is_none_is_told_by_its_key(
+    key: str, value: object, exported: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(exported, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {key: value}))
+    with pytest.raises(InputError, match=f"config.json: {key} is .*; it must be a number above 0"):
+        Translation(TranslationSettings(checkpoint=ID), (), {ID: str(folder)})
 
 
 @pytest.mark.parametrize(
