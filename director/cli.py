@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from federation.help import Group
 from federation.printing import printable
 
 
-@click.group()
+@click.group(cls=Group)
 def director() -> None:
     """Run the director, which coordinates the envoys."""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from federation.help import Group
 
-@click.group()
+
+@click.group(cls=Group)
 def envoy() -> None:
     """Run an envoy, which holds a shard of the data and trains on it."""
 

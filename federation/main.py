@@ -14,6 +14,7 @@ import click
 
 from federation import logs, plugins
 from federation.errors import FederationError
+from federation.help import Group, list_in_sections
 from federation.printing import printable
 
 GROUP = "federation.commands"
@@ -22,8 +23,12 @@ INTERRUPTED = 130
 logger = logging.getLogger(__name__)
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Loads a command's package when the command is called, or when help is asked for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what they are for."""
+        list_in_sections(self, ctx, formatter)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands of all installed packages."""
