@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from federation.errors import InputError
+from federation.faults import path_fault
 from federation.files import open_regular
 
 Path = tuple[str | int, ...]
@@ -321,7 +322,7 @@ def read(path: str | os.PathLike[str]) -> Document:
     except UnicodeDecodeError as error:
         raise InputError(f"{name}: is not a text file in UTF-8 (byte {error.start})") from None
     except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from None
+        raise path_fault(name, error) from error
     document = parse(text, name)
     if not document.problems and document.value is None:
         document.problems.append(Problem("", None, "the file is empty", name))
