@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from federation.paths import at_home
 from federation.printing import printable, printable_lines
 
 MAX_BYTES = 5 << 20
@@ -61,8 +63,16 @@ class _ForTerminal(_OneLine):
 
 
 def state_folder() -> Path:
-    """Return where this user's state lies: ``$FED_STATE``, by default ``~/.local/state/fed``."""
-    return Path(os.environ.get("FED_STATE") or "~/.local/state/fed").expanduser()
+    """Return where this user's state lies: ``$FED_STATE``, by default ``~/.local/state/fed``.
+
+    A user without a home folder, as a container's may be, has it among the temporary files.
+    """
+    if named := os.environ.get("FED_STATE"):
+        return at_home(Path(named))
+    try:
+        return Path("~/.local/state/fed").expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"fed-{os.getuid()}"
 
 
 def log_file() -> Path:

@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import click
 
@@ -36,6 +37,16 @@ class Commands(Group):
         """List the commands by what they are for."""
         list_in_sections(self, ctx, formatter)
 
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the command line, and print help or version where it asks for them."""
+        with _closed_pipe_kept_from_click():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _closed_pipe_kept_from_click():
+            return super().invoke(ctx)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands of all installed packages."""
         return sorted({*plugins.names(GROUP), *self.commands})
@@ -48,6 +59,18 @@ class Commands(Group):
             return plugins.load(GROUP, cmd_name, click.Command)
         except FederationError as error:
             return _broken(cmd_name, error)
+
+
+class _NobodyReads(Exception):  # noqa: N818
+    """A closed pipe, in a form that click leaves to us."""
+
+
+@contextmanager
+def _closed_pipe_kept_from_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _NobodyReads from error
 
 
 def _broken(name: str, error: FederationError) -> click.Command:
@@ -78,8 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    logs.configure(file=logs.log_file(), quiet=True)
     try:
+        logs.configure(file=logs.log_file(), quiet=True)
         with _output():
             result = fed.main(args=arguments, prog_name="fed", standalone_mode=False)
     except click.ClickException as error:
@@ -87,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, _NobodyReads):
         return NOBODY_READS
     except Exception as error:
         return _end_with(error, arguments)
@@ -103,7 +126,7 @@ def _output() -> Iterator[None]:
     try:
         yield
         sys.stdout.flush()
-    except OSError:
+    except BaseException:
         _drop_output()
         raise
 

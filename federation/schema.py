@@ -26,6 +26,7 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from federation import document
 from federation.document import Document, Problem, Problems, nearest, shown
+from federation.paths import at_home
 from federation.patterns import words_of
 from federation.templates import Kind, known_templates, present_name, tables
 
@@ -206,7 +207,7 @@ def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
 def _anchored(value: Any, folder: Path) -> Any:
     """Replace relative paths anywhere in a value."""
     if isinstance(value, Path):
-        return folder / value.expanduser()
+        return folder / at_home(value)
     if isinstance(value, dict):
         return {key: _anchored(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):

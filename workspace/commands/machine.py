@@ -61,8 +61,8 @@ def simulate(
     given = None if cohorts is None else read_cohorts(cohorts, federation.envoys, rounds)
     # Which takes seconds: what is wrong with files and folders has been said before.
     make_output(output)
-    be_quiet(True)
     require_device(device)
+    be_quiet(True)
     from workspace.simulation.run import simulate
 
     with RoundProgress(checked.name, rounds, not quiet) as progress:
