@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from federation.help import Group
 from federation.printing import printable
 
 
-@click.group()
+@click.group(cls=Group)
 def director() -> None:
     """Run the director, which coordinates the envoys."""
 
@@ -47,14 +48,18 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     import os
 
     from director.config import DirectorConfig
-    from director.server import Director
+    from director.preflight import require_startable
     from federation import logs, schema
-    from federation.core_log import refusals_in_words
+    from federation.core_log import keep_refusals, refusals_in_words
     from federation.permissions import keep_private
 
     config = schema.load(path, DirectorConfig, overrides)
     keep_private()
     logs.configure(config.log_level, file=config.state / "director.log")
+    require_startable(config, insecure)
+    keep_refusals()
+    from director.server import Director
+
     director = Director(config, insecure)
     with refusals_in_words(director.audit.handshake_failed):
         director.run()

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from director.limits import Limits
 from federation.names import MemberName
-
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
+from federation.patterns import Address
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def unfit(row: ExperimentRow, envoys: Iterable[OnlineEnvoy]) -> dict[str, str]:
 
 def too_few(there: int, needed: int, keeps: Mapping[str, str]) -> str:
     """Say what an experiment waits for."""
-    return "; ".join([f"waiting for envoys: {there} of {needed} are there", *told(keeps)])
+    return "; ".join([f"{there} of {needed} envoys are there", *told(keeps)])
 
 
 def told(keeps: Mapping[str, str]) -> list[str]:

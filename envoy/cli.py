@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import click
 
+from federation.help import Group
 
-@click.group()
+
+@click.group(cls=Group)
 def envoy() -> None:
     """Run an envoy, which holds a shard of the data and trains on it."""
 
@@ -25,13 +27,19 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     from envoy.agent import Agent
     from envoy.config import EnvoyConfig
     from envoy.devices import find_devices
+    from envoy.room import require_writable
     from federation import logs, schema
+    from federation.identity import Credentials
     from federation.signals import StopSignals
     from federation.templates import say_earlier_names
 
     config = schema.load(path, EnvoyConfig, overrides)
     logs.configure(config.log_level, file=config.state / config.name / "envoy.log")
     say_earlier_names()
+    # Before torch is asked for devices, and before data is opened.
+    require_writable(config.state / config.name)
+    if not insecure:
+        Credentials(config.certificates, config.name).identity()
     agent = Agent(config, find_devices(config.devices), insecure)
     with ThreadPoolExecutor(1, "agent") as thread, StopSignals() as signals:
         running = thread.submit(agent.run)

@@ -11,10 +11,10 @@ from pydantic import AfterValidator, Field
 from envoy.hours import Hours
 from federation.errors import InputError
 from federation.names import MemberName
+from federation.patterns import Address, pattern
 from federation.schema import Component, OfKind
 
-Address = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
-Device = Annotated[str, Field(pattern=r"^(cpu|cuda:[0-9]{1,3})$")]
+Device = Annotated[str, pattern(r"^(cpu|cuda:[0-9]{1,3})$", "cpu or cuda:N, such as cuda:0")]
 
 Bound = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 

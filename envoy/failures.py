@@ -8,6 +8,7 @@ import threading
 from envoy.client import GrpcAggregatorClient
 from federation.errors import FederationError, InputError, Refused
 from federation.link import Backoff, Link
+from federation.logs import with_traceback
 from federation.protocol import federation_pb2 as pb
 
 logger = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ class Failures:
 
     def add(self, start: pb.Start, failure: pb.Failure) -> None:
         """Tell of a failure to do what an order has said; a later one of the same experiment takes its place."""
-        logger.error("experiment %s: %s", start.experiment, failure.reason)
+        told = with_traceback(failure.traceback)
+        logger.error("experiment %s: %s", start.experiment, failure.reason, extra=told)
         untold = (start, failure)
         with self._lock:
             self._untold[start.experiment] = untold

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from federation.faults import path_fault
 from federation.permissions import make_private
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
@@ -25,6 +26,23 @@ def what_is_full(error: BaseException | None) -> OSError | None:
 def words_of(full: OSError) -> str:
     """Put into words what `what_is_full` has found."""
     return f"its disk {'fails' if full.errno == errno.EIO else 'is full'} ({full.strerror})"
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a state folder in which nothing can be written for any other reason than that a disk is full, which passes.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made, or is not this user's.
+    """
+    try:
+        make_private(folder)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if what_is_full(error) is None:
+            raise path_fault(folder, error) from error
 
 
 def has_room(folder: Path) -> bool:

@@ -1,8 +1,7 @@
 """Make the certificates by which the members of a federation know each other.
 
 One authority signs a certificate for each member: its name is the subject's CN, its role the subject's OU.
-Only a director's certificate may serve, and it names the hosts at which it is found; the others may only
-call.
+Only a director's certificate may serve, and it names the hosts at which it is found; the others may only call.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from federation.errors import InputError
+from federation.faults import path_fault
 from federation.files import read_regular
 from federation.names import check_name
 from federation.pem_files import write_certificate, write_key
@@ -233,7 +233,7 @@ def read(file: Path, remedy: str) -> bytes:
     except FileNotFoundError:
         raise InputError(f"{file}: there is no such file; {remedy}") from None
     except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+        raise path_fault(file, error) from None
 
 
 def is_signed_by(certificate: x509.Certificate, authority: x509.Certificate) -> bool:

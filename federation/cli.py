@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from federation.errors import InputError
+from federation.help import Group
 
 overriding = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a value.")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -22,7 +23,7 @@ def lasting(days: int) -> Callable[[Any], Any]:
     return click.option("--days", type=kind, default=days, show_default=True, help="How long it is valid.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "-o", "--output", default="certificates", show_default=True, help="The folder of the certificates."
 )
@@ -155,7 +156,7 @@ def renew(folder: Path, names: tuple[str, ...], days: int) -> None:
         _tell(folder, name, "certificate renewed", True)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def plan() -> None:
     """Check a plan, or show it with every default filled in."""
 

@@ -34,15 +34,34 @@ _REASONS = {
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "it does not trust this director's certificate",
 }
 
+_DISTRUST = ("is not in peer certificate", "CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
+_HUNG_UP = (
+    "it hung up: it wants a certificate (leave --insecure out), or refuses ours, of which its log says why"
+)
 _HINTS = {
     "is not in peer certificate": "its certificate does not name this host; `fed certify director --host` adds it",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by our authority, or expired",
     "WRONG_VERSION_NUMBER": "it does not speak TLS (was it started with --insecure?)",
     "Connection refused": "nothing listens there",
     "DNS resolution failed": "there is no such host",
-    "Socket closed": "it hung up; if it refuses our certificate, its log says why",
-    "Connection reset": "it hung up; if it refuses our certificate, its log says why",
+    "Socket closed": _HUNG_UP,
+    "Connection reset": _HUNG_UP,
 }
+
+
+# Which verbosity gRPC's core has; it reads it when its first channel or server is made.
+_VERBOSITY = "GRPC_VERBOSITY"
+
+
+def keep_quiet() -> None:
+    """Let gRPC's core write nothing to the terminal, unless the user wants it: what it says is in a call's error."""
+    os.environ.setdefault(_VERBOSITY, "NONE")
+
+
+def keep_refusals() -> None:
+    """Let gRPC's core write what `refusals_in_words` reads."""
+    if os.environ.get(_VERBOSITY, "NONE") == "NONE":
+        os.environ[_VERBOSITY] = "ERROR"
 
 
 def explain(details: str) -> str:
@@ -59,6 +78,11 @@ def explain(details: str) -> str:
         A clause to append to a message; empty if the cause is not known.
     """
     return next((hint for mark, hint in _HINTS.items() if mark in details), "")
+
+
+def is_distrust(details: str) -> bool:
+    """Tell whether a call did not reach the director because of whom the other end is: that does not pass by itself."""
+    return any(mark in details for mark in _DISTRUST)
 
 
 class _Refusals:

@@ -1,7 +1,8 @@
 """What can go wrong, as a person meets it: one line to act on and a fixed exit code.
 
 Exit codes (``docs/exit_codes.md``): 0 done, 1 an error in this program, 2 wrong usage of a command, 3 bad input,
-4 the director cannot be reached, 5 refused, 6 the experiment failed or was stopped, 130 interrupted.
+4 the director cannot be reached, 5 refused, 6 the experiment failed or was stopped, 7 this machine has no more of something,
+130 interrupted, 141 nobody reads the output any more.
 """
 
 from __future__ import annotations
@@ -39,6 +40,12 @@ class ExperimentFailed(FederationError):  # noqa: N818
 
 class Diverged(ExperimentFailed):
     """The loss, or what was trained, is not finite: whether that is the site's fault or the model's, the others show."""
+
+
+class MachineFault(FederationError):  # noqa: N818
+    """The machine has no more of something: room on a disk, memory, open files, a GPU that works."""
+
+    exit_code = 7
 
 
 DIVERGED = "diverged"

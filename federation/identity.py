@@ -86,6 +86,10 @@ class Credentials:
             valid now, or if the key does not fit it.
         """
         remedy = "make it with `fed certify`, or copy it from where the authority is"
+        if not self.folder.is_dir():
+            raise InputError(
+                f"{self.folder}: there is no such folder, where the certificates should be; {remedy}"
+            )
         file = certificate_file(self.folder, self.name)
         authority = load_certificate(certificate_file(self.folder, AUTHORITY), remedy)
         certificate = load_certificate(file, remedy)

@@ -20,12 +20,14 @@ from typing import Any, TypeVar
 
 import grpc
 
+from federation.addresses import split_address
+from federation.core_log import keep_quiet
 from federation.errors import FederationError, InputError, Refused, Unreachable
 from federation.identity import Credentials, Identity, insecure_channel
 from federation.protocol import federation_pb2_grpc as rpc
 from federation.protocol.limits import LARGEST_ANSWER, NEVER_INFLATED
 from federation.protocol.stub import CheckedStub
-from federation.rpc import is_answer, is_farewell, translate
+from federation.rpc import Distrusted, is_answer, is_farewell, translate
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,6 +49,8 @@ OPTIONS = [
 CONNECT_SECONDS = 8.0
 LONGEST_PAUSE = 4.0
 SAY_AGAIN_SECONDS = 180.0
+# Who waits for longer than that is told for whom.
+SAY_SECONDS = 1.0
 # Not in the protocol, so that every version answers it alike: that there is no such call.
 KNOCK = "/federation.Director/Knock"
 
@@ -66,8 +70,10 @@ def open_channel(address: str, identity: Identity, certificates: Path | None) ->
     Raises
     ------
     InputError
-        If the certificates cannot be used, or without them the address is not loopback.
+        If the address is none, the certificates cannot be used, or without them the address is not loopback.
     """
+    split_address(address)
+    keep_quiet()
     if certificates is None:
         return insecure_channel(address, identity, OPTIONS)
     return Credentials(certificates, identity.name).channel(address, OPTIONS)
@@ -147,6 +153,7 @@ class Link:
         self._connecting = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._closed = threading.Event()
+        self._met = False
         self._away: float | None = None
         self._said = 0.0
 
@@ -216,7 +223,7 @@ class Link:
             channel: grpc.Channel | None = None
             began = math.inf
             try:
-                channel = self._connected()
+                channel = self._connected(patience)
                 began = time.monotonic()
                 with _ended(start(CheckedStub(channel))) as messages:
                     for message in messages:
@@ -238,14 +245,16 @@ class Link:
                     self._lose(channel)
                 failing = min(failing, time.monotonic())
                 passes = not isinstance(problem, Refused) if endless else isinstance(problem, Unreachable)
-                if not passes or time.monotonic() - failing >= patience:
+                # A certificate may be being replaced, which somebody who waits for ever, or has been there, waits for.
+                lasts = isinstance(problem, Distrusted) and patience < math.inf and not self._met
+                if not passes or lasts or time.monotonic() - failing >= patience:
                     raise problem from error
-                self._is_away(problem)
+                self._is_away(problem, patience)
             if time.monotonic() - began > LONGEST_PAUSE:
                 backoff.reset()
             self._closed.wait(backoff.pause())
 
-    def _connected(self) -> grpc.Channel:
+    def _connected(self, patience: float) -> grpc.Channel:
         """Return the channel that is open, or a new one on which somebody has answered."""
         with self._connecting:
             if self._channel is None:
@@ -254,7 +263,8 @@ class Link:
                     # `close` may have come when there was no channel yet for it to close.
                     if self._closed.is_set():
                         raise self._end()
-                    _knock(channel)
+                    with self._said_if_slow(patience):
+                        _knock(channel)
                     self._is_there()
                 except BaseException:
                     self._channel = None
@@ -275,16 +285,34 @@ class Link:
                 self._channel = None
         channel.close()
 
-    def _is_away(self, problem: FederationError) -> None:
+    @contextmanager
+    def _said_if_slow(self, patience: float) -> Iterator[None]:
+        if self._met or self._away is not None:
+            yield
+            return
+        how_long = "" if patience == math.inf else f", for up to {CONNECT_SECONDS + patience:.0f} s"
+        said = threading.Timer(
+            SAY_SECONDS, logger.info, ("connecting to the director at %s%s", self.address, how_long)
+        )
+        said.daemon = True
+        said.start()
+        try:
+            yield
+        finally:
+            said.cancel()
+
+    def _is_away(self, problem: FederationError, patience: float) -> None:
         now = time.monotonic()
         if self._away is None:
-            logger.warning("%s; trying again", problem)
+            how_long = "" if patience == math.inf else f" for {patience:.0f} s"
+            logger.warning("%s; trying again%s", problem, how_long)
             self._away = self._said = now
         elif now - self._said >= SAY_AGAIN_SECONDS:
             logger.warning("%s; trying again for %.0f minutes now", problem, (now - self._away) / 60)
             self._said = now
 
     def _is_there(self) -> None:
+        self._met = True
         if self._away is not None:
             logger.info("the director at %s is there", self.address)
             self._away = None

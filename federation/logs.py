@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from federation.paths import at_home
 from federation.printing import printable, printable_lines
 
 MAX_BYTES = 5 << 20
@@ -19,6 +21,11 @@ MAX_TRACEBACK = 64 << 10
 FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 # Libraries that tell at level INFO what concerns nobody here.
 NOISY = ("openfl", "grpc", "httpx", "urllib3", "filelock", "matplotlib", "datasets")
+
+
+# What a record carries that is for the file alone: another process's traceback, or the whole record.
+_TOLD, _FILE_ONLY = "told_traceback", "file_only"
+_in_use: list[Path] = []
 
 
 class _OneLine(logging.Formatter):
@@ -34,10 +41,38 @@ class _OneLine(logging.Formatter):
     def formatStack(self, stack_info: str) -> str:  # noqa: N802
         return printable_lines(super().formatStack(stack_info), indent="    ")
 
+    def format(self, record: logging.LogRecord) -> str:
+        told = getattr(record, _TOLD, "")
+        return super().format(record) + (
+            "\n" + printable_lines(told[-MAX_TRACEBACK:], indent="    ") if told else ""
+        )
+
+
+class _ForTerminal(_OneLine):
+    """Says what an error is, and which file has its traceback."""
+
+    def __init__(self, file: Path | None) -> None:
+        super().__init__(FORMAT)
+        self._where = f"; the traceback is in {file}" if file is not None else ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        record.message, record.asctime = record.getMessage(), self.formatTime(record)
+        what = "" if error is None else f": {printable(f'{type(error).__name__}: {error}', MAX_MESSAGE)}"
+        return self.formatMessage(record) + what + (self._where if what or hasattr(record, _TOLD) else "")
+
 
 def state_folder() -> Path:
-    """Return where this user's state lies: ``$FED_STATE``, by default ``~/.local/state/fed``."""
-    return Path(os.environ.get("FED_STATE") or "~/.local/state/fed").expanduser()
+    """Return where this user's state lies: ``$FED_STATE``, by default ``~/.local/state/fed``.
+
+    A user without a home folder, as a container's may be, has it among the temporary files.
+    """
+    if named := os.environ.get("FED_STATE"):
+        return at_home(Path(named))
+    try:
+        return Path("~/.local/state/fed").expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"fed-{os.getuid()}"
 
 
 def log_file() -> Path:
@@ -45,8 +80,25 @@ def log_file() -> Path:
     return state_folder() / "fed.log"
 
 
+def file_in_use() -> Path:
+    """Return the file into which this process logs."""
+    return _in_use[0] if _in_use else log_file()
+
+
+def with_traceback(text: str) -> dict[str, Any]:
+    """Return what ``extra`` must be for a log line to have the traceback that another process has told, in the file alone."""
+    return {_TOLD: text} if text else {}
+
+
+def in_file_only() -> dict[str, Any]:
+    """Return what ``extra`` must be for a log line that is not for the terminal."""
+    return {_FILE_ONLY: True}
+
+
 def configure(level: str = "info", file: Path | None = None, quiet: bool = False) -> None:
     """Log to standard error and, if given, to a file that rotates; replaces what was configured before.
+
+    Tracebacks are in the file alone.
 
     Parameters
     ----------
@@ -61,11 +113,17 @@ def configure(level: str = "info", file: Path | None = None, quiet: bool = False
     for handler in list(root.handlers):
         root.removeHandler(handler)
         handler.close()
-    handlers: list[logging.Handler] = [] if quiet else [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = []
+    if not quiet:
+        terminal = logging.StreamHandler(sys.stderr)
+        terminal.setFormatter(_ForTerminal(file))
+        terminal.addFilter(lambda record: not hasattr(record, _FILE_ONLY))
+        handlers.append(terminal)
+    _in_use[:] = [] if file is None else [file]
     if file is not None:
         handlers.append(_LazyFile(file))
+        handlers[-1].setFormatter(_OneLine(FORMAT))
     for handler in handlers or [logging.NullHandler()]:
-        handler.setFormatter(_OneLine(FORMAT))
         root.addHandler(handler)
     root.setLevel(level.upper())
     logging.captureWarnings(True)

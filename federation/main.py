@@ -6,24 +6,46 @@ names.
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from federation import logs, plugins
 from federation.errors import FederationError
+from federation.faults import fault_of
+from federation.help import Group, list_in_sections
 from federation.printing import printable
 
 GROUP = "federation.commands"
 INTERRUPTED = 130
+# As the shell has it of programs that end by SIGPIPE.
+NOBODY_READS = 141
 
 logger = logging.getLogger(__name__)
 
 
-class Commands(click.Group):
+class Commands(Group):
     """Loads a command's package when the command is called, or when help is asked for."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands by what they are for."""
+        list_in_sections(self, ctx, formatter)
+
+    def make_context(self, *arguments: Any, **more: Any) -> click.Context:
+        """Read the command line, and print help or version where it asks for them."""
+        with _closed_pipe_kept_from_click():
+            return super().make_context(*arguments, **more)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _closed_pipe_kept_from_click():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the commands of all installed packages."""
@@ -37,6 +59,18 @@ class Commands(click.Group):
             return plugins.load(GROUP, cmd_name, click.Command)
         except FederationError as error:
             return _broken(cmd_name, error)
+
+
+class _NobodyReads(Exception):  # noqa: N818
+    """A closed pipe, in a form that click leaves to us."""
+
+
+@contextmanager
+def _closed_pipe_kept_from_click() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _NobodyReads from error
 
 
 def _broken(name: str, error: FederationError) -> click.Command:
@@ -67,24 +101,61 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    logs.configure(file=logs.log_file(), quiet=True)
     try:
-        result = fed.main(args=arguments, prog_name="fed", standalone_mode=False)
-    except FederationError as error:
-        logger.info("fed %s ended with exit code %d", " ".join(arguments), error.exit_code, exc_info=True)
-        _say(str(error) or type(error).__name__)
-        return error.exit_code
+        logs.configure(file=logs.log_file(), quiet=True)
+        with _output():
+            result = fed.main(args=arguments, prog_name="fed", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
+    except (BrokenPipeError, _NobodyReads):
+        return NOBODY_READS
     except Exception as error:
-        logger.exception("fed %s failed", " ".join(arguments))
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        _say(f"{what[:300]}; this is a fault in the program, the traceback is in {logs.log_file()}")
-        return FederationError.exit_code
+        return _end_with(error, arguments)
     return result if isinstance(result, int) else 0
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    """Print what a terminal's encoding lacks as an escape, and meet here what keeps the last of it from being written."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BaseException:
+        _drop_output()
+        raise
+
+
+def _drop_output() -> None:
+    """Let what could not be written go, or Python would try once more as it ends, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nothing = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, sys.stdout.fileno())
+        os.close(nothing)
+
+
+def _end_with(error: Exception, arguments: Sequence[str]) -> int:
+    """Say in a line what has gone wrong, leave its traceback in the log, and return the exit code."""
+    command = " ".join(arguments)
+    known = error if isinstance(error, FederationError) else fault_of(error)
+    if known is not None:
+        code = known.exit_code
+        logger.error(
+            "fed %s ended with exit code %d", command, code, exc_info=error, extra=logs.in_file_only()
+        )
+        _say(str(known) or type(known).__name__)
+        return code
+    logger.error("fed %s failed", command, exc_info=error, extra=logs.in_file_only())
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    _say(f"{what[:300]}; this is a fault in the program, the traceback is in {logs.file_in_use()}")
+    return FederationError.exit_code
 
 
 def _say(message: str) -> None:

@@ -12,10 +12,24 @@ import shutil
 import stat
 from pathlib import Path
 
-from federation.errors import Refused
+from federation.errors import InputError, Refused
 
 MOST_BYTES = 255
 """What file systems take as a name."""
+
+
+def at_home(path: Path) -> Path:
+    """Replace a ``~`` at the beginning of a user's path.
+
+    Raises
+    ------
+    InputError
+        If the user has no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: there is no home folder; set HOME, or write the path without ~") from None
 
 
 def inside(folder: Path, *parts: str) -> Path:

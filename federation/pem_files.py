@@ -8,12 +8,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from federation.errors import InputError
+from federation.faults import path_fault
 from federation.files import write_whole
 
 
 def write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    """Write a private key; raises an `InputError` if that cannot be done."""
+    """Write a private key; raises what `federation.faults` says if that cannot be done."""
     _write(
         file,
         key.private_bytes(
@@ -24,7 +24,7 @@ def write_key(file: Path, key: ec.EllipticCurvePrivateKey) -> None:
 
 
 def write_certificate(file: Path, certificate: x509.Certificate | x509.CertificateSigningRequest) -> None:
-    """Write a certificate, or the request for one; raises an `InputError` if that cannot be done."""
+    """Write a certificate, or the request for one; raises as `write_key` does."""
     _write(file, certificate.public_bytes(serialization.Encoding.PEM), 0o666)
 
 
@@ -33,4 +33,4 @@ def _write(file: Path, content: bytes, mode: int) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(file, content, mode)
     except OSError as error:
-        raise InputError(f"{file.parent}: cannot be written: {error.strerror}") from None
+        raise path_fault(file.parent, error) from error

@@ -20,6 +20,7 @@ from pydantic import Field
 
 from federation import document, schema
 from federation.document import Document, Problems, shown
+from federation.patterns import pattern
 from federation.plan_checks import (
     SETTINGS,
     Checking,
@@ -41,7 +42,9 @@ from federation.plan_defaults import (
 from federation.schema import Component, OfKind
 from federation.settings import MOST_TASKS, UNWRITTEN, AggregatorSettings, FederationSettings, NoSettings
 
-TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+TaskName = Annotated[
+    str, pattern(r"^[a-z][a-z0-9_]{0,62}$", "a name of a-z, 0-9 and _ that begins with a letter")
+]
 
 
 @dataclass(frozen=True)

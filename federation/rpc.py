@@ -6,7 +6,7 @@ import logging
 
 import grpc
 
-from federation.core_log import explain
+from federation.core_log import explain, is_distrust
 from federation.engine.client import StaleRound
 from federation.errors import ExperimentFailed, FederationError, InputError, Refused, Unreachable
 from federation.printing import printable_lines
@@ -28,6 +28,10 @@ class GoingDown(Unreachable):
 
 class Busy(Unreachable):
     """The director answers that its caller does too much or too much at once, and shall try again."""
+
+
+class Distrusted(Unreachable):
+    """Whoever answers at the director's address does not show a certificate that we can trust."""
 
 
 _STATUS: list[tuple[type[FederationError], grpc.StatusCode]] = [
@@ -93,6 +97,8 @@ def translate(error: grpc.RpcError, address: str) -> FederationError:
             f"the director at {address} is of an earlier version, which has no such call: upgrade the director"
         )
     if status in _TRANSIENT and not is_answer(error):
+        if is_distrust(details):
+            return Distrusted(f"the director at {address} cannot be trusted: {explain(details)}")
         cause = explain(details) or "is it running, and are the certificates of the same authority?"
         if variable := proxy_variable(address):
             cause += f" (asked through the proxy that {variable} names; no_proxy excepts a host)"

@@ -8,7 +8,9 @@ earlier version stands for the one that it has now.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -24,6 +26,8 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from federation import document
 from federation.document import Document, Problem, Problems, nearest, shown
+from federation.paths import at_home
+from federation.patterns import words_of
 from federation.templates import Kind, known_templates, present_name, tables
 
 __all__ = ["Component", "OfKind", "Problem", "Problems", "check", "check_part", "load", "plain"]
@@ -145,7 +149,11 @@ def check_part(content: Document, at: document.Path, kind: type[T]) -> tuple[T |
         checked = model.model_validate_json(json.dumps({TOP: content.get(*at)}), strict=True)
         return cast("T", getattr(checked, TOP)), []
     except ValidationError as error:
-        return None, list(_merged(islice(_problems(error, content, at, model), MAX_PROBLEMS)))
+        found = list(_merged(islice(_problems(error, content, at, model), MAX_PROBLEMS)))
+        if (meant := _as_meant(error, content, at)) is not None:
+            places = {problem.where for problem in found}
+            found += [problem for problem in check_part(meant, at, kind)[1] if problem.where not in places]
+        return None, found
 
 
 def load(path: str | os.PathLike[str], kind: type[T], overrides: Iterable[str] = ()) -> T:
@@ -199,7 +207,7 @@ def _json_schema(model: type[BaseModel]) -> dict[str, Any]:
 def _anchored(value: Any, folder: Path) -> Any:
     """Replace relative paths anywhere in a value."""
     if isinstance(value, Path):
-        return folder / value.expanduser()
+        return folder / at_home(value)
     if isinstance(value, dict):
         return {key: _anchored(item, folder) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -242,10 +250,36 @@ def _problems(
             yield content.problem((*path, key), said)
         elif kind == "json_invalid":
             yield content.problem((), "holds text that is not Unicode")
+        elif kind == "string_pattern_mismatch" and (words := words_of(context["pattern"])) is not None:
+            yield content.problem(path, f"must be {words}, not {shown(one['input'])}")
         elif kind == "value_error":
             yield content.problem(path, str(context["error"]))
         else:
             yield content.problem(path, _message(one["msg"], one["input"]))
+
+
+def _as_meant(error: ValidationError, content: Document, at: document.Path) -> Document | None:
+    """Put the templates that were probably meant in the place of those that there are not: their settings are checked, too.
+
+    Returns
+    -------
+    Document or None
+        A copy; None if nothing can be guessed.
+    """
+    guessed = False
+    meant = Document(content.name, copy.deepcopy(content.value), content.origins)
+    for one in error.errors(include_url=False):
+        if one["type"] != "union_tag_invalid":
+            continue
+        known = [name.strip("' ") for name in one["ctx"]["expected_tags"].split(",")]
+        close = (
+            known if len(known) == 1 else difflib.get_close_matches(str(one["ctx"]["tag"])[:200], known, 1)
+        )
+        part = meant.get(*_path(one["loc"], content, at))
+        if close and isinstance(part, dict):
+            part[one["ctx"]["discriminator"].strip("'")] = close[0]
+            guessed = True
+    return meant if guessed else None
 
 
 def _message(message: str, value: Any) -> str:

@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from federation.errors import InputError
+from federation.errors import FederationError, InputError
+from federation.faults import path_fault
 from federation.files import open_regular, read_regular
 
 LINE_BYTES = 1 << 20
@@ -50,6 +51,8 @@ def read_text(path: str | os.PathLike[str], most: int, remedy: str = "") -> str:
     ------
     InputError
         If it is not there, cannot be read, is larger, or is no text in UTF-8.
+    MachineFault
+        If the machine keeps it from being read.
     """
     try:
         content = read_regular(path, most)
@@ -145,9 +148,11 @@ def _refuse_others(head: bytes, name: str) -> None:
         raise InputError(f"{name}: is not a text file in UTF-8 but in {encoding}; save it as UTF-8")
 
 
-def _unreadable(path: str | os.PathLike[str], error: Exception, remedy: str) -> InputError:
+def _unreadable(path: str | os.PathLike[str], error: Exception, remedy: str) -> FederationError:
     name, ending = os.fspath(path), f"; {remedy}" if remedy else ""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return InputError(f"{name}: there is no such file{ending}")
-    reason = error.strerror if isinstance(error, OSError) else str(error)
-    return InputError(f"{name}: cannot be read: {reason}{ending}")
+    if isinstance(error, OSError):
+        fault = path_fault(path, error)
+        return type(fault)(f"{fault}{ending}")
+    return InputError(f"{name}: cannot be read: {error}{ending}")

@@ -8,8 +8,10 @@ from typing import Any
 
 import click
 
+from federation.help import Group
 
-@click.group()
+
+@click.group(cls=Group)
 def data() -> None:
     """Look at shards, or synthesise speech to try things out."""
 

@@ -16,6 +16,7 @@ from federation.amendments import amendment_settings
 from federation.code import code_hash, project_version
 from federation.download import MOST_BYTES, TRANSFER_SECONDS, download
 from federation.errors import ExperimentFailed, InputError, Refused
+from federation.faults import path_fault
 from federation.identity import Credentials, Identity
 from federation.introduction import ask
 from federation.link import Link
@@ -340,4 +341,4 @@ class Experiment:
         try:
             return self._federation.call(receive)
         except OSError as error:
-            raise InputError(f"the model cannot be written to {folder}: {error.strerror}") from error
+            raise path_fault(folder, error) from error

@@ -17,7 +17,9 @@ from pathlib import Path
 from director.audit import FILE as AUDIT
 from director.removal import no_removal
 from director.upkeep.check import RECOVER, named_in, read_only, require_state
-from federation.errors import InputError
+from federation.errors import InputError, MachineFault, Refused
+from federation.faults import path_fault
+from federation.paths import inside
 
 UNFINISHED = "the backup is unfinished, remove it"
 _PIECE = 1 << 20
@@ -39,6 +41,8 @@ def back_up(state: Path, target: Path) -> Copied:
     ------
     InputError
         If it is not empty, there is no state, or something cannot be read or written.
+    MachineFault
+        If the disk is full or fails.
     """
     journal, blobs = state / "journal.sqlite", state / "blobs"
     require_state(state)
@@ -51,10 +55,11 @@ def back_up(state: Path, target: Path) -> Copied:
         with no_removal(blobs):
             return _copy(journal, blobs, target)
     except OSError as error:
-        raise InputError(f"{target}: {error.strerror or error}; {UNFINISHED}") from error
+        fault = path_fault(target, error)
+        raise type(fault)(f"{fault}; {UNFINISHED}") from error
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise InputError(f"{target}: {error}; {UNFINISHED}") from error
+            raise MachineFault(f"{target}: the disk is full ({error}); {UNFINISHED}") from error
         raise InputError(f"state: {journal} cannot be copied ({error}); {RECOVER}") from error
 
 
@@ -69,7 +74,7 @@ def _copy(journal: Path, blobs: Path, target: Path) -> Copied:
     _copy_audit(journal.with_name(AUDIT), target / AUDIT)
     (target / "blobs").mkdir(mode=0o700)
     for name, experiment in sorted(named.items()):
-        fault, size = _copy_blob(blobs / name, target / "blobs" / name)
+        fault, size = _copy_blob(blobs, target / "blobs", name)
         if fault:
             copied.lacking.append(f"the blob {name} of experiment {experiment} {fault}")
         else:
@@ -97,13 +102,16 @@ def _copy_audit(source: Path, target: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _copy_blob(source: Path, target: Path) -> tuple[str, int]:
-    """Copy a blob; say what is wrong with it, and how large it is."""
+def _copy_blob(blobs: Path, folder: Path, name: str) -> tuple[str, int]:
+    """Copy a blob into a folder; say what is wrong with it, and how large it is."""
     sha, size = hashlib.sha256(), 0
     try:
-        read = source.open("rb")
+        target = inside(folder, name)
+        read = inside(blobs, name).open("rb")
     except FileNotFoundError:
         return "is missing", 0
+    except Refused as error:
+        return f"is not copied: {error}", 0
     with read, target.open("xb") as file:
         while piece := read.read(_PIECE):
             file.write(piece)
@@ -111,7 +119,7 @@ def _copy_blob(source: Path, target: Path) -> tuple[str, int]:
             size += len(piece)
         file.flush()
         os.fsync(file.fileno())
-    if sha.hexdigest() != source.name:
+    if sha.hexdigest() != name:
         target.unlink()
         return "is damaged", 0
     return "", size

@@ -18,7 +18,8 @@ from urllib.parse import quote
 from director import migrations
 from director.blobs import blobs_in
 from director.removal import no_removal
-from federation.errors import InputError
+from federation.errors import InputError, Refused
+from federation.paths import inside
 from federation.tensors import unpack
 
 RECOVER = "restore it from a backup, or try `sqlite3 journal.sqlite .recover` on a copy"
@@ -111,11 +112,13 @@ def named_in(connection: sqlite3.Connection) -> dict[str, str]:
     return {str(row[0]): str(row[1]) for row in rows if row[0]}
 
 
-def fault_of(path: Path) -> str:
-    """Say what is wrong with a blob; empty if nothing is."""
+def fault_of(folder: Path, name: str) -> str:
+    """Say what is wrong with a blob; empty if nothing is. Its name is as a journal has it, which may be anybody's."""
     try:
-        with path.open("rb") as file:
-            sound = hashlib.file_digest(file, "sha256").hexdigest() == path.name
+        with inside(folder, name).open("rb") as file:
+            sound = hashlib.file_digest(file, "sha256").hexdigest() == name
+    except Refused as error:
+        return f"is not read: {error}"
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
@@ -138,11 +141,11 @@ def _examine(connection: sqlite3.Connection, found: Findings, blobs: Path) -> No
             _add(found, "journal", f"the journal is damaged ({' '.join(said.split())}); {RECOVER}")
     named = named_in(connection)
     aside = {path.name for path in (blobs / "aside").glob("*")}
-    faults = {name: fault for name in named if (fault := fault_of(blobs / name))}
+    faults = {name: fault for name in named if (fault := fault_of(blobs, name))}
     found.come_back = sorted(
         name
         for name in aside & faults.keys()
-        if not (blobs / name).exists() and not fault_of(blobs / "aside" / name)
+        if not (blobs / name).exists() and not fault_of(blobs / "aside", name)
     )
     there = blobs_in(blobs)
     found.blobs = len(there)

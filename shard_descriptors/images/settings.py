@@ -10,11 +10,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from federation.patterns import pattern
 from shard_descriptors.checked_settings import checked
 from shard_descriptors.labels import same_name
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
-HubId = Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$", max_length=200)]
+HubId = Annotated[
+    str,
+    pattern(
+        r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$",
+        "the id of a data set, such as ylecun/mnist; a folder of yours is `root`",
+        max_length=200,
+    ),
+]
 
 
 @dataclass(frozen=True)

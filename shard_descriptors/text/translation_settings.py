@@ -8,7 +8,11 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-Language = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,30}$")]
+from federation.patterns import pattern
+
+Language = Annotated[
+    str, pattern(r"^[A-Za-z][A-Za-z0-9-]{0,30}$", "the name of a language, such as en or fra")
+]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tests.deployment import Deployment
 WRITTEN = Path(__file__).parent / "written_by_0_1_0"
 OK, INVALID, STALE, DENIED = "OK", "INVALID_ARGUMENT", "FAILED_PRECONDITION", "PERMISSION_DENIED"
 NORTH_WAITS = (
-    "waiting for envoys: 0 of 2 are there; the envoy north runs version 0.1.0, which does not say its code of each experiment: "
+    "0 of 2 envoys are there; the envoy north runs version 0.1.0, which does not say its code of each experiment: "
     "upgrade it"
 )
 
@@ -93,7 +93,7 @@ def test_an_envoy_is_taken_in_and_gets_nothing_to_do(deployment: Deployment, cha
 def test_a_workspace_submits_and_stops_and_is_told_what_it_was_told(channel: grpc.Channel) -> None:
     [submit], [stop], [watch] = calls("Submit"), calls("Stop", "waits"), calls("Watch", "done")
     [then] = plain(submit, submit.responses)
-    waits = {"state": "queued", "reason": "waiting for envoys: 0 of 2 are there"}
+    waits = {"state": "queued", "reason": "0 of 2 envoys are there"}
     same = {"name", "plan", "rounds", "submittedBy", "bestRound", "exchangedSha256"} & then.keys()
     for _ in range(2):  # the second time because its answer might have got lost
         status, told = first_answer(channel, submit)

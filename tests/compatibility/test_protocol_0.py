@@ -80,7 +80,7 @@ def as_now(call: Call, then: list[Any]) -> list[Any]:
     if method == "GetTasks" and then[0].get("quit"):
         return [{"quit": True}]  # which round it is then depends on how fast the director came to its end
     if method == "Submit" and then[0]["name"] == "waits":
-        busy = "waiting for envoys: 1 of 3 are there; the envoy south is at work on other experiments"
+        busy = "1 of 3 envoys are there; the envoy south is at work on other experiments"
         return [then[0] | {"reason": busy}]
     if method == "ListExperiments" and then:
         for told in then[0].get("experiments", []):

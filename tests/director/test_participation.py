@@ -182,7 +182,7 @@ def test_too_few_wait_and_the_experiment_says_for_whom(tmp_path: Path) -> None:
         alive.pass_time(20.0)
         alive.disconnect("south")
         assert alive.experiments.experiment("rows").reason == (
-            "waiting for envoys: 1 of 2 are there; the envoy south is away"
+            "1 of 2 envoys are there; the envoy south is away"
         )
         alive.work("rows", "north")
         alive.pass_time(601.0)
@@ -204,7 +204,7 @@ def test_a_director_that_has_listened_for_long_says_at_once_for_whom_a_new_exper
         started(alive, "north", "south")
         alive.disconnect("south")
         assert alive.experiments.experiment("rows").reason == (
-            "waiting for envoys: 1 of 2 are there; the envoy south is away"
+            "1 of 2 envoys are there; the envoy south is away"
         )
 
 

@@ -19,7 +19,7 @@ from director.removal import no_removal
 from director.state import lock, open_state
 from director.upkeep.backup import back_up
 from director.upkeep.check import examine
-from federation.errors import InputError
+from federation.errors import InputError, MachineFault
 from tests.deployment import write_yaml
 from tests.director.in_process import TRAIN, Director, director
 
@@ -308,7 +308,7 @@ def test_a_backup_that_was_broken_off_is_not_started_from(state: Path, small_dis
         bytes((2 << 20) - (model.stat().st_size + os.sysconf("SC_PAGESIZE") * 4))
     )
     done = fed_director(state, "backup", str(small_disk / "copy"))
-    assert isinstance(done.exception, InputError), done.output
+    assert isinstance(done.exception, MachineFault), done.output
     assert "the backup is unfinished, remove it" in str(done.exception)
     assert not (small_disk / "copy" / "journal.sqlite").exists()
     with pytest.raises(InputError, match="a backup that was broken off"):

@@ -164,7 +164,7 @@ def test_who_lacks_it_or_has_other_code_is_named(
     deployment.start_envoy("west", shard_entry(speech, 0, 1))
     name = deployment.fed("submit", plan, env=mine).strip()
     [info] = json.loads(deployment.fed("list", "--json"))
-    assert "1 of 2 are there" in info["reason"]
+    assert "1 of 2 envoys are there" in info["reason"]
     assert (
         "the envoy west has no experiment tabular: install the package that brings it there" in info["reason"]
     )

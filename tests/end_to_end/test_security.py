@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,19 @@ def test_insecure_is_for_the_loopback_address_only(deployment: Deployment) -> No
     address = running.wait_for(r"listening on (\S+)")[1]
     with Federation(address, insecure=True) as federation:
         assert federation.experiments() == []
+
+
+def test_without_certificates_the_role_of_an_operator_is_what_the_config_says(deployment: Deployment) -> None:
+    write_yaml(deployment.folder / "closed.yaml", {"listen": "127.0.0.1:0", "state": "closed"})
+    running = deployment.start("director", "start", "-c", "closed.yaml", "--insecure")
+    address = running.wait_for(r"listening on (\S+)")[1]
+    config, there = {"name": "olga"}, {"FED_DIRECTOR": address}
+    asked = ("audit", "-c", "olga.yaml", "--insecure", "--json")
+    write_yaml(deployment.folder / "olga.yaml", config)
+    assert "this is for the role operator" in deployment.fed(*asked, code=5, env=there)
+    write_yaml(deployment.folder / "olga.yaml", config | {"role": "operator"})
+    (refused,) = map(json.loads, deployment.fed(*asked, env=there).splitlines())
+    assert (refused["what"], refused["member"], refused["role"]) == ("refused", "olga", "workspace")
 
 
 def test_two_directors_share_neither_a_port_nor_a_state_folder(deployment: Deployment) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from federation import document
 from federation.certificates import load_certificate
+from federation.help import OTHERS, SECTIONS
 from federation.identity import Credentials, Identity
 from tests.checkout import ROOT
 from tests.plan_files import PLAN
@@ -69,6 +70,47 @@ def test_help_lists_the_commands_of_every_package(fed: Run) -> None:
     for command in ("certify", "plan", "director", "envoy", "data", "simulate", "submit", "watch", "model"):
         assert f"\n  {command} " in result.stdout
     assert "cannot be loaded" not in result.stdout
+
+
+def test_help_groups_the_commands_by_what_they_are_for(fed: Run) -> None:
+    text = fed("--help").stdout
+    machine, director, operators = (text.index(f"\n{heading}:\n") for heading in SECTIONS)
+    assert machine < text.index("\n  simulate ") < director < text.index("\n  submit ") < operators
+    assert operators < text.index("\n  certify ")
+    assert f"\n{OTHERS}:" not in text, "a command of ours has no place in federation.help.SECTIONS"
+    assert "...\n" not in text.partition(":\n")[2], "a command's sentence is cut"
+
+
+def test_a_command_from_outside_is_listed_under_a_heading_of_its_own(run: Run) -> None:
+    script = """
+from federation.main import fed, main
+@fed.command("do")
+def do():
+    "Do it."
+main(["--help"])
+"""
+    assert f"\n{OTHERS}:\n  do " in run("-c", script).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        (["submitt"], "submit"),
+        (["lst"], "list"),
+        (["plan", "chek"], "check"),
+        (["data", "descibe"], "describe"),
+        (["director", "strat"], "start"),
+        (["envoy", "strt"], "start"),
+        (["certify", "autority"], "authority"),
+        (["list", "--jsn"], "--json"),
+        (["plan", "check", "x.yaml", "--sett", "a=1"], "--set"),
+    ],
+)
+def test_a_misspelt_command_or_option_gets_a_suggestion(fed: Run, arguments: list[str], meant: str) -> None:
+    result = fed(*arguments)
+    assert result.returncode == 2
+    assert "Did you mean" in result.stderr
+    assert meant in result.stderr.rpartition("Did you mean")[2]
 
 
 def test_help_is_quick_because_nothing_heavy_is_imported(run: Run) -> None:

@@ -236,7 +236,7 @@ def test_aliases_that_multiply_without_end_are_refused(problems: Any) -> None:
 def test_a_file_that_is_not_there_or_is_no_text_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^gone\.yaml: there is no such file$"):
         schema.load("gone.yaml", Config)
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+    with pytest.raises(InputError, match="is a folder, not a file"):
         schema.load(tmp_path, Config)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
     with pytest.raises(InputError, match="is not a text file in UTF-8"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +21,21 @@ plan_options = [
 ]
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress.")
+
+
+def _device_name(context: click.Context, parameter: click.Parameter, name: str) -> str:
+    if re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", name) is None:
+        raise click.BadParameter(f"{name}: write it as auto, cpu or cuda:N")
+    return name
+
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    callback=_device_name,
+    help="auto (a GPU if there is one), cpu or cuda:N.",
+)
 federation_option = click.option(
     "--federation",
     "federation_path",
@@ -33,6 +50,48 @@ def with_plan(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(plan_options):
         command = option(command)
     return command
+
+
+def make_output(folder: Path) -> None:
+    """Make the folder that a command is to write: what keeps it from being written is said before the slow work.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made or written.
+    MachineFault
+        If there is no room for it.
+    """
+    from tempfile import TemporaryFile
+
+    from federation.faults import path_fault
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise path_fault(folder, error) from error
+
+
+def require_device(name: str) -> None:
+    """Refuse a GPU that torch does not find here.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    if not name.startswith("cuda"):
+        return
+    import torch
+
+    from federation.errors import InputError
+
+    number = int(name.partition(":")[2] or 0)
+    if number >= torch.cuda.device_count():
+        there = ", ".join(f"cuda:{index}" for index in range(torch.cuda.device_count())) or "no GPU"
+        raise InputError(f"--device: {name} is not here ({there} is); use auto, cpu or one that is")
 
 
 def be_quiet(quiet: bool) -> None:

@@ -16,6 +16,7 @@ from federation.printing import printable
 from workspace.commands.common import (
     be_quiet,
     json_option,
+    make_output,
     print_table,
     quiet_option,
     said_on_standard_error,
@@ -129,8 +130,12 @@ def submit(
     as_json: bool,
 ) -> None:
     """Submit a plan; prints the experiment's name."""
+    from federation.plan import load_plan
+
+    # Which says what is wrong with it before the learning libraries are imported.
+    checked = load_plan(plan, overrides)
     be_quiet(quiet)
-    experiment = federation.submit(plan, overrides, name)
+    experiment = federation.submit(checked, name=name)
     if follow:
         experiment.watch(show=not quiet)
     click.echo(json.dumps(asdict(experiment.info()), indent=2) if as_json else printable(experiment.name))
@@ -215,8 +220,10 @@ def remove(federation: Federation, experiment: str, as_json: bool) -> None:
 @connected
 def model(federation: Federation, experiment: str, output: Path, which: str) -> None:
     """Write an experiment's model as a Hugging Face folder."""
+    found = federation.experiment(experiment)
+    make_output(output)
     be_quiet(True)
-    federation.experiment(experiment).model(output, which)
+    found.model(output, which)
     click.echo(str(output))
 
 

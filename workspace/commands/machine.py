@@ -12,10 +12,13 @@ import click
 
 from workspace.commands.common import (
     be_quiet,
+    device_option,
     federation_option,
     json_option,
+    make_output,
     print_table,
     quiet_option,
+    require_device,
     with_plan,
 )
 
@@ -27,9 +30,7 @@ from workspace.commands.common import (
 @click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1, 256), help="That share the envoys."
 )
-@click.option(
-    "--device", default="auto", show_default=True, help="auto (a GPU if there is one), cpu or cuda:N."
-)
+@device_option
 @click.option(
     "--cohorts",
     type=click.Path(path_type=Path),
@@ -54,12 +55,16 @@ def simulate(
     from federation.plan import load_plan
     from workspace.progress import RoundProgress
     from workspace.simulation.cohorts import read_cohorts
-    from workspace.simulation.run import simulate
 
-    be_quiet(True)
     checked, federation = load_plan(plan, overrides), load_federation(federation_path)
     rounds = checked.aggregator.rounds_to_train
     given = None if cohorts is None else read_cohorts(cohorts, federation.envoys, rounds)
+    # Which takes seconds: what is wrong with files and folders has been said before.
+    make_output(output)
+    require_device(device)
+    be_quiet(True)
+    from workspace.simulation.run import simulate
+
     with RoundProgress(checked.name, rounds, not quiet) as progress:
         summary = simulate(checked, federation, output, processes, progress.take, device, given)
     _print_summary(asdict(summary), as_json)
@@ -109,9 +114,13 @@ def local(
 @json_option
 def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
     """Measure a model folder: its metric with a 95 % interval over speakers (or samples), and the confusion matrix."""
+    from federation.federation_file import load_federation
+
+    _require_model(model_folder)
+    load_federation(on)
+    be_quiet(True)
     from workspace.model_evaluation import evaluate_model
 
-    be_quiet(True)
     measured = evaluate_model(model_folder, on, split)
     if as_json:
         click.echo(json.dumps(asdict(measured), indent=2))
@@ -153,10 +162,13 @@ def predict(
     as_json: bool,
 ) -> None:
     """Apply a model to your own inputs: texts, or files of speech or images; `-` reads one a line from standard input."""
+    options = dict(_key_and_value(one) for one in chosen)
+    _require_model(model_folder)
+    if attention is not None:
+        make_output(attention)
+    be_quiet(True)
     from workspace.model_evaluation import predict as apply
 
-    be_quiet(True)
-    options = dict(_key_and_value(one) for one in chosen)
     given = _standard_input() if inputs == ("-",) else [*inputs]
     predictions = apply(model_folder, given, options, attention is not None)
     for number, one in enumerate(predictions):
@@ -178,6 +190,17 @@ def _standard_input() -> list[str]:
     return lines_of(decoded(sys.stdin.buffer.read(), "standard input"))
 
 
+def _require_model(folder: Path) -> None:
+    """Say that there is no model before the libraries are imported that would read it."""
+    from federation.errors import InputError
+
+    if not (folder / "config.json").is_file():
+        what = "there is no such folder" if not folder.exists() else "holds no config.json, and so no model"
+        raise InputError(
+            f"{folder}: {what}; MODEL is a folder that `fed model`, `fed simulate` or `fed central` has written"
+        )
+
+
 def _key_and_value(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
@@ -194,15 +217,23 @@ def _baseline(
     quiet: bool,
     as_json: bool,
 ) -> None:
+    from federation.document import nearest
+    from federation.errors import InputError
     from federation.federation_file import load_federation
     from federation.plan import load_plan
     from workspace.progress import StepProgress
+
+    checked, federation = load_plan(plan, overrides), load_federation(federation_path)
+    if envoy is not None and envoy not in federation.envoys:
+        raise InputError(
+            f"--envoy: {federation_path} has no envoy {envoy}{nearest(envoy, federation.envoys)}"
+        )
+    make_output(output)
+    be_quiet(True)
     from workspace.simulation.baseline import run_baseline
 
-    be_quiet(True)
-    checked = load_plan(plan, overrides)
     with StepProgress(envoy or "central", checked.aggregator.rounds_to_train, not quiet) as progress:
-        summary = run_baseline(checked, load_federation(federation_path), output, envoy, progress.take)
+        summary = run_baseline(checked, federation, output, envoy, progress.take)
     _print_summary(asdict(summary), as_json)
 
 

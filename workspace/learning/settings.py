@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from federation.patterns import pattern
+
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1, le=65_536)]
@@ -14,7 +16,13 @@ Sizes = Annotated[list[Size], Field(min_length=1, max_length=1000)]
 ModuleName = Annotated[str, Field(min_length=1, max_length=200)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 HubId = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$", max_length=200)
+    str,
+    pattern(
+        r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$",
+        "the id of a checkpoint, such as facebook/wav2vec2-base; each site maps it to a folder of its own, in `checkpoints` of "
+        "its config or of the federation file",
+        max_length=200,
+    ),
 ]
 
 
