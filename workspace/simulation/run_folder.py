@@ -141,7 +141,8 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what nothing is gone on from any more."""
-        remove(self.path, UNFINISHED, missing_ok=True)
+        if UNFINISHED in self._folders:
+            remove(self.path, UNFINISHED, missing_ok=True)
 
     @contextmanager
     def ended(self) -> Iterator[None]:
