@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -178,26 +179,23 @@ def test_killed_again_and_again(machine: Machine) -> None:
 
 
 @pytest.mark.sweep
-def test_workers_end_with_a_run_that_is_killed_and_the_number_of_processes_may_change(
-    machine: Machine,
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("what", "code"), [("SIGKILL", -signal.SIGKILL), ("SIGINT", 130)])
+def test_workers_end_with_their_run_and_the_number_of_processes_may_change(
+    machine: Machine, what: str, code: int
 ) -> None:
     output = machine.new()
-    point = Point("rename", 9)
-    running = machine.start(output, "--processes", "2", point=point)
+    running = machine.start(output, "--processes", "2", point=Point("rename", 9, what=what))
     workers = {}
 
     def look() -> bool:
-        for one in (
-            psutil.Process(running.pid).children(recursive=True) if psutil.pid_exists(running.pid) else []
-        ):
-            workers[one.pid] = one
+        with suppress(psutil.NoSuchProcess):
+            workers.update({one.pid: one for one in psutil.Process(running.pid).children(recursive=True)})
         return running.poll() is not None
 
     assert until(look, DEADLINE)
-    assert running.returncode == -signal.SIGKILL, machine.said(output)
+    assert running.returncode == code, machine.said(output)
     assert len(workers) >= 2
     assert until(lambda: not any(one.is_running() for one in workers.values()), DEADLINE)
     assert machine.simulate(output, "--resume") == 0, machine.said(output)
     assert comparable(output)["exchanged_sha256"] == comparable(machine.alone)["exchanged_sha256"]
-    last, alone = output / "exchanged_last.safetensors", machine.alone / "exchanged_last.safetensors"
-    assert last.read_bytes() == alone.read_bytes()
