@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint clean
 
 demo: $(VENV)/installed-demo
-	$(BIN)/python -m workspace.demo --output demo
+	$(BIN)/python -m workspace.demo --output demo --force
 
 test: $(VENV)/installed-dev
 	$(BIN)/ruff check .

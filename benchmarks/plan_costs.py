@@ -182,7 +182,7 @@ def measure(name: str, folder: Path, device: str) -> Cost:
     reports, logger = Reports(), logging.getLogger("workspace.learning.task_runner")
     logger.addHandler(reports)
     logger.setLevel(logging.INFO)
-    summary = simulate(plan, federation, folder / "run", device=device)
+    summary = simulate(plan, federation, folder / "run", device=device, force=True)
     samples, seconds = (sum(values) for values in zip(*reports.trained, strict=True))
     on_gpu = device.startswith("cuda")
     return Cost(

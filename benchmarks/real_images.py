@@ -105,13 +105,14 @@ class Bench:
         from federation.plan import load_plan
         from workspace.simulation.baseline import run_baseline
         from workspace.simulation.run import simulate
+        from workspace.simulation.run_folder import RunFolder
 
-        if not (folder / "summary.json").is_file():
+        if RunFolder(folder).state != "finished":
             plan, envoys = load_plan(PLAN, list(sets)), load_federation(federation)
             if run == "federated":
-                simulate(plan, envoys, folder, device="cpu")
+                simulate(plan, envoys, folder, device="cpu", force=True)
             else:
-                run_baseline(plan, envoys, folder, run.partition(": ")[2] or None)
+                run_baseline(plan, envoys, folder, run.partition(": ")[2] or None, force=True)
             print("done:", folder, flush=True)
         return folder
 

@@ -61,13 +61,14 @@ def run(name: str, plan: CheckedPlan, federation: FederationFile, folder: Path) 
     """Do one run, unless it has been done."""
     from workspace.simulation.baseline import run_baseline
     from workspace.simulation.run import simulate
+    from workspace.simulation.run_folder import RunFolder
 
-    if (folder / name / "summary.json").is_file():
+    if RunFolder(folder / name).state == "finished":
         return
     if name == "federated":
-        simulate(plan, federation, folder / name, device="cpu")
+        simulate(plan, federation, folder / name, device="cpu", force=True)
     else:
-        run_baseline(plan, federation, folder / name, name.partition("-")[2] or None)
+        run_baseline(plan, federation, folder / name, name.partition("-")[2] or None, force=True)
     print("done:", folder.name, name, flush=True)
 
 

@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 import yaml
 
+from workspace.simulation.run_folder import RunFolder
+
 ENVOYS = ("north", "south", "west")
 RUNS = ("federated", "central", *(f"local-{name}" for name in ENVOYS))
 TEN_WORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
@@ -62,7 +64,8 @@ def command_of(run: str, plan: str, sets: list[str], federation: Path, folder: P
         run, ["local", "--envoy", run.partition("-")[2]]
     )
     overrides = [argument for one in sets for argument in ("--set", one)]
-    return [FED, *verb, plan, *overrides, "--federation", str(federation), "-o", str(folder / run), "--quiet"]
+    ends = ["--federation", str(federation), "--force", "--quiet", "-o", str(folder / run)]
+    return [FED, *verb, plan, *overrides, *ends]
 
 
 def sums_of(folder: Path, run: str) -> dict[str, Any]:
@@ -169,14 +172,14 @@ def main() -> None:
             jobs += [
                 command_of(run, options.plan, sets, federation, folder)
                 for run in RUNS
-                if not (folder / run / "summary.json").is_file()
+                if RunFolder(folder / run).state != "finished"
             ]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with ThreadPoolExecutor(options.jobs) as pool:
         for done in pool.map(
             lambda job: subprocess.run(job, env=environment, stdout=subprocess.DEVNULL, check=True), jobs
         ):
-            print("done:", " ".join(done.args[1:4]), done.args[-2], flush=True)
+            print("done:", " ".join(done.args[1:4]), done.args[-1], flush=True)
     print(f"| classes | seed | {' | '.join(RUNS)} |")
     print("|---" * (len(RUNS) + 2) + "|")
     for classes in options.classes:

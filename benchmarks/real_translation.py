@@ -27,6 +27,8 @@ from zlib import crc32
 
 import yaml
 
+from workspace.simulation.run_folder import RunFolder
+
 ENVOYS = ("north", "south", "west")
 RUNS = ("federated", "central", *(f"local-{name}" for name in ENVOYS), "federated-dot_product")
 SETTINGS = "task_runner.settings"
@@ -80,9 +82,9 @@ def run_one(run: str, plan: str, sets: list[str], federation: Any, folder: Path)
     kind, _, which = run.partition("-")
     if kind == "federated":
         attention = [f"{SETTINGS}.model.attention={which}"] if which else []
-        simulate(load_plan(plan, [*sets, *attention]), federation, folder / run, device="cpu")
+        simulate(load_plan(plan, [*sets, *attention]), federation, folder / run, device="cpu", force=True)
     else:
-        run_baseline(load_plan(plan, sets), federation, folder / run, which or None)
+        run_baseline(load_plan(plan, sets), federation, folder / run, which or None, force=True)
 
 
 def unseen_pairs(federation: Any) -> Any:
@@ -200,7 +202,7 @@ def main() -> None:
             measure_times(options.plan, sets, federation, options.times)
             return
         for run in options.runs:
-            if not (folder / run / "summary.json").is_file():
+            if RunFolder(folder / run).state != "finished":
                 run_one(run, options.plan, sets, federation, folder)
                 print("done:", folder.name, run, flush=True)
     parts: dict[str, list[dict[str, Any]]] = {run: [] for run in options.runs}

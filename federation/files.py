@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
@@ -59,8 +60,8 @@ def read_text(path: Path, most: int) -> str:
     return read_regular(path, most).decode()
 
 
-def write_whole(file: Path, content: bytes, mode: int = 0o666) -> None:
-    """Write a file at once or not at all, with a mode that the umask narrows; it is on disk when this returns.
+def write_whole(file: Path, content: bytes | Iterable[bytes], mode: int = 0o666) -> None:
+    """Write a file, given whole or in pieces, at once or not at all, with a mode that the umask narrows; it is on disk then.
 
     Raises
     ------
@@ -71,18 +72,23 @@ def write_whole(file: Path, content: bytes, mode: int = 0o666) -> None:
     new.unlink(missing_ok=True)
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as out:
-            out.write(content)
+            out.writelines([content] if isinstance(content, bytes) else content)
             out.flush()
             os.fsync(out.fileno())
         new.replace(file)
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
+    settle(file.parent)
+
+
+def settle(path: Path) -> None:
+    """See to it that no failing machine undoes what has changed in a folder, or in a file."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _in_units(size: int) -> str:

@@ -300,13 +300,14 @@ class Experiment:
         """Return the exchanged tensors of the best or the last model."""
         return self._download(which)[1]
 
-    def model(self, folder: str | Path, which: str = "best") -> Path:
-        """Write the best or the last model as a Hugging Face folder, joined with its frozen part.
+    def model(self, folder: str | Path, which: str = "best", force: bool = False) -> Path:
+        """Write the best or the last model as a Hugging Face folder, joined with its frozen part, whole or not at all.
 
         Raises
         ------
         InputError
-            If the frozen part here is not that which the experiment was submitted with.
+            If the frozen part here is not that which the experiment was submitted with, or the folder holds another model,
+            which only ``force`` replaces.
         """
         from workspace.initial_exchange import InitialExchange, build_model, write_model
         from workspace.learning.exchange import frozen_fingerprint, tensor_specs
@@ -327,7 +328,7 @@ class Experiment:
             return most_bytes(tensor_specs(exchange.model, exchange.recipe.role))
 
         info, tensors = self._download(which, most)
-        write_model(built(info.plan, info.frozen_fingerprint), tensors, Path(folder))
+        write_model(built(info.plan, info.frozen_fingerprint), tensors, Path(folder), force)
         return Path(folder)
 
     def _download(

@@ -9,13 +9,13 @@ from pathlib import Path
 from torch import nn
 
 from federation.errors import InputError
-from federation.permissions import follow_umask
 from federation.plan import CheckedPlan
 from federation.schema import plain
 from federation.tensors import Tensors
 from workspace.learning.exchange import exchanged_tensors, frozen_fingerprint, load_exchanged
 from workspace.learning.initial import build_initial
 from workspace.learning.recipe import Recipe
+from workspace.model_folder import write_model_folder
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,7 @@ def build_model(plan: CheckedPlan, checkpoints: Mapping[str, str]) -> tuple[Reci
     return recipe, model
 
 
-def write_model(exchange: InitialExchange, tensors: Tensors, folder: Path) -> None:
-    """Join exchanged tensors with the frozen part and write a Hugging Face folder."""
+def write_model(exchange: InitialExchange, tensors: Tensors, folder: Path, force: bool = False) -> None:
+    """Join exchanged tensors with the frozen part and write a Hugging Face folder, as `write_model_folder` does."""
     load_exchanged(exchange.model, tensors, exchange.recipe.role)
-    folder.mkdir(parents=True, exist_ok=True)
-    exchange.recipe.export(exchange.model, folder)
-    follow_umask(folder)
+    write_model_folder(folder, lambda unfinished: exchange.recipe.export(exchange.model, unfinished), force)

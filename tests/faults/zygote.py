@@ -107,8 +107,8 @@ def begin(zygote: Path, request: dict[str, Any], descriptors: list[int]) -> None
                 os.dup2(theirs, number)
                 os.close(theirs)
             sys.stdin = os.fdopen(0)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(folder)
         if request.get("keepalive"):
             quick_keepalive(request["keepalive"])

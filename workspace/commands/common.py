@@ -21,6 +21,14 @@ plan_options = [
 ]
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 quiet_option = click.option("--quiet", is_flag=True, help="No progress.")
+output_option = click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write."
+)
+force_option = click.option(
+    "--force",
+    is_flag=True,
+    help="Replace what another run has left in the folder; nothing else in it is touched.",
+)
 
 
 def _device_name(context: click.Context, parameter: click.Parameter, name: str) -> str:

@@ -217,13 +217,14 @@ def remove(federation: Federation, experiment: str, as_json: bool) -> None:
 @click.argument("experiment")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
 @click.option("--which", type=click.Choice(["best", "last"]), default="best", show_default=True)
+@click.option("--force", is_flag=True, help="Replace the model of another experiment in the folder.")
 @connected
-def model(federation: Federation, experiment: str, output: Path, which: str) -> None:
+def model(federation: Federation, experiment: str, output: Path, which: str, force: bool) -> None:
     """Write an experiment's model as a Hugging Face folder."""
     found = federation.experiment(experiment)
     make_output(output)
     be_quiet(True)
-    found.model(output, which)
+    found.model(output, which, force)
     click.echo(str(output))
 
 

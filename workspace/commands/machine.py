@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from federation.printing import printable
 from workspace.commands.common import (
     be_quiet,
     device_option,
     federation_option,
+    force_option,
     json_option,
     make_output,
+    output_option,
     print_table,
     quiet_option,
     require_device,
@@ -26,7 +31,13 @@ from workspace.commands.common import (
 @click.command()
 @with_plan
 @federation_option
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@output_option
+@force_option
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the folder, with the same bits; begin if there is none.",
+)
 @click.option(
     "--processes", default=1, show_default=True, type=click.IntRange(1, 256), help="That share the envoys."
 )
@@ -44,6 +55,8 @@ def simulate(
     overrides: tuple[str, ...],
     federation_path: str,
     output: Path,
+    force: bool,
+    resume: bool,
     processes: int,
     device: str,
     cohorts: Path | None,
@@ -51,6 +64,12 @@ def simulate(
     as_json: bool,
 ) -> None:
     """Run a plan on this machine, over the envoys of a federation file."""
+    from workspace.simulation.run_folder import RunFolder
+
+    if force and resume:
+        raise click.UsageError("--resume goes on with what --force would replace; give one of them")
+    RunFolder(output).require_free(force or resume)
+
     from federation.federation_file import load_federation
     from federation.plan import load_plan
     from workspace.progress import RoundProgress
@@ -65,29 +84,47 @@ def simulate(
     be_quiet(True)
     from workspace.simulation.run import simulate
 
-    with RoundProgress(checked.name, rounds, not quiet) as progress:
-        summary = simulate(checked, federation, output, processes, progress.take, device, given)
+    with _told_where(output, " with --resume"), RoundProgress(checked.name, rounds, not quiet) as progress:
+        summary = simulate(
+            checked,
+            federation,
+            output,
+            processes,
+            progress.take,
+            device,
+            given,
+            force=force,
+            resume=resume,
+        )
     _print_summary(asdict(summary), as_json)
 
 
 @click.command()
 @with_plan
 @federation_option
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@output_option
+@force_option
 @quiet_option
 @json_option
 def central(
-    plan: str, overrides: tuple[str, ...], federation_path: str, output: Path, quiet: bool, as_json: bool
+    plan: str,
+    overrides: tuple[str, ...],
+    federation_path: str,
+    output: Path,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Train on all envoys' data pooled: the baseline from above."""
-    _baseline(plan, overrides, federation_path, None, output, quiet, as_json)
+    _baseline(plan, overrides, federation_path, None, output, force, quiet, as_json)
 
 
 @click.command()
 @with_plan
 @federation_option
 @click.option("--envoy", required=True, help="Whose data.")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The folder to write.")
+@output_option
+@force_option
 @quiet_option
 @json_option
 def local(
@@ -96,11 +133,12 @@ def local(
     federation_path: str,
     envoy: str,
     output: Path,
+    force: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     """Train on one envoy's data alone: the baseline from below."""
-    _baseline(plan, overrides, federation_path, envoy, output, quiet, as_json)
+    _baseline(plan, overrides, federation_path, envoy, output, force, quiet, as_json)
 
 
 @click.command()
@@ -214,9 +252,14 @@ def _baseline(
     federation_path: str,
     envoy: str | None,
     output: Path,
+    force: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
+    from workspace.simulation.run_folder import RunFolder
+
+    RunFolder(output).require_free(force)
+
     from federation.document import nearest
     from federation.errors import InputError
     from federation.federation_file import load_federation
@@ -232,9 +275,23 @@ def _baseline(
     be_quiet(True)
     from workspace.simulation.baseline import run_baseline
 
-    with StepProgress(envoy or "central", checked.aggregator.rounds_to_train, not quiet) as progress:
-        summary = run_baseline(checked, federation, output, envoy, progress.take)
+    rounds = checked.aggregator.rounds_to_train
+    with _told_where(output), StepProgress(envoy or "central", rounds, not quiet) as progress:
+        summary = run_baseline(checked, federation, output, envoy, progress.take, force=force)
     _print_summary(asdict(summary), as_json)
+
+
+@contextmanager
+def _told_where(output: Path, goes_on: str = "") -> Iterator[None]:
+    """Say where what an interrupted run has reached lies, and how it is gone on with."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = (output / "summary.json").is_file()
+        if kept:
+            more = f"; the same command{goes_on} goes on" if goes_on else ""
+            click.echo(printable(f"fed: interrupted; what was reached is in {output}{more}"), err=True)
+        raise
 
 
 def _print_summary(summary: dict[str, Any], as_json: bool) -> None:

@@ -24,39 +24,53 @@ from rich.table import Table
 from federation.certificates import make_authority, make_member
 from federation.errors import FederationError
 from federation.federation_file import load_federation
-from federation.paths import remove
 from federation.plan import CheckedPlan, load_plan
 from workspace.client import Experiment, Federation
 from workspace.demo.services import fed_command, fed_environment, service, wait_for
 from workspace.progress import RoundProgress
 from workspace.quiet import quiet_libraries
+from workspace.simulation.run_folder import SUMMARY, RunFolder, write_json
 
 ENVOYS = ("north", "south", "west")
 PLAN = Path("plans/keyword_spotting_tiny.yaml")
 SHARD = "shard_descriptors.speech.speech_commands.SpeechCommandsShard"
+FILES = (SUMMARY, "federation.yaml", "director_config.yaml", *(f"{name}.yaml" for name in ENVOYS))
+FOLDERS = ("data", "certificates", "logs", "director", "envoys", "central", "local")
+"""What a demo writes, beside its model."""
 SPEAKERS, TAKES, SEED = 48, 5, 1
 console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command()
-@click.option(
-    "--output", default="demo", type=click.Path(path_type=Path), help="The folder to write; made anew."
-)
+@click.option("--output", default="demo", type=click.Path(path_type=Path), help="The folder to write.")
+@click.option("--force", is_flag=True, help="Replace what another demo has left in the folder.")
 @click.option("--plan", default=str(PLAN), show_default=True, help="The plan to submit.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting of the plan."
 )
 @click.option("--speakers", default=SPEAKERS, show_default=True, help="Synthesised speakers.")
 @click.option("--takes", default=TAKES, show_default=True, help="Takes of each word by each speaker.")
-def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, takes: int) -> None:
+def demo(output: Path, force: bool, plan: str, overrides: tuple[str, ...], speakers: int, takes: int) -> None:
     """Synthesise speech, federate it over three envoys, and compare with the baselines."""
+    checked = load_plan(plan, overrides)
+    with RunFolder(output, FILES, FOLDERS, ("demo",)).held() as own:
+        own.require_free(force)
+        own.begin({"command": "demo", "plan": checked.name})
+        with own.ended():
+            _demo(
+                output,
+                checked,
+                [plan, *(one for item in overrides for one in ("--set", item))],
+                speakers,
+                takes,
+            )
+        own.end("finished")
+
+
+def _demo(output: Path, checked: CheckedPlan, arguments: Sequence[str], speakers: int, takes: int) -> None:
     began = time.monotonic()
     quiet_libraries()
-    if output.exists():
-        remove(output.absolute().parent, output.name)
-    output.mkdir(parents=True)
     home = output.resolve()
-    checked = load_plan(plan, overrides)
 
     console.rule("1. Spoken keywords from synthetic voices")
     speech = home / "data"
@@ -87,8 +101,7 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
     console.print("  director and envoys have stopped")
 
     console.rule("4. The baselines: all data in one place, and each envoy alone")
-    sets = [argument for override in overrides for argument in ("--set", override)]
-    federated, central, local = _measure(home, checked, [plan, *sets], federation_file)
+    federated, central, local = _measure(home, checked, arguments, federation_file)
 
     _show(rounds, federated, central, local)
     summary = {
@@ -100,7 +113,7 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
         "exchanged_sha256": info.exchanged_sha256,
         "accuracy_by_round": rounds,
     }
-    (home / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_json(home / SUMMARY, summary)
     console.print(
         f"\n{summary['seconds']:.0f} s in all; the model is in {output}/model, the numbers in {output}/summary.json"
     )

@@ -44,6 +44,10 @@ class BaselineResult:
         Optimiser steps, and samples seen.
     seconds : float
         Spent training.
+    rounds : int
+        How many rounds' worth of epochs were done.
+    interrupted : bool
+        Whether Ctrl-C came before all were.
     """
 
     model: nn.Module
@@ -52,6 +56,8 @@ class BaselineResult:
     steps: int
     samples: int
     seconds: float
+    rounds: int
+    interrupted: bool = False
 
 
 def train_alone(
@@ -69,7 +75,7 @@ def train_alone(
     kind: str = "classification",
     notice: Notice | None = None,
 ) -> BaselineResult:
-    """Train for as many rounds' worth of epochs as a plan has, on one split.
+    """Train for as many rounds' worth of epochs as a plan has, on one split; Ctrl-C ends it with what was reached.
 
     Parameters
     ----------
@@ -87,31 +93,38 @@ def train_alone(
     model = initial_model(recipe, seed).to(device)
     memory: OptimizerState = {}
     best, best_round, best_score = _copied(model), 0, float("-inf")
-    metrics, steps, samples, seconds = [], 0, 0, 0.0
-    for number in range(rounds):
-        report = train_round(
-            recipe,
-            model,
-            split,
-            settings,
-            rounds=rounds,
-            round_number=number,
-            seed=seed,
-            site=site,
-            device=device,
-            memory=memory,
-            progress=_progress(notice, number),
-        )
-        steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
-        if len(validation):
-            sums = evaluate(recipe, model, validation, settings, device=device)
-            metrics.append(derive(kind, sums, recipe.classes))
-        # Without validation samples there is nothing to choose by: the last model is taken.
-        score = metrics[-1][best_metric] * (1 if maximize else -1) if metrics else float(number)
-        if score > best_score:
-            best, best_round, best_score = _copied(model), number + 1, score
+    metrics: list[dict[str, float]] = []
+    steps, samples, seconds, done, interrupted = 0, 0, 0.0, 0, False
+    try:
+        for number in range(rounds):
+            report = train_round(
+                recipe,
+                model,
+                split,
+                settings,
+                rounds=rounds,
+                round_number=number,
+                seed=seed,
+                site=site,
+                device=device,
+                memory=memory,
+                progress=_progress(notice, number),
+            )
+            found = []
+            if len(validation):
+                sums = evaluate(recipe, model, validation, settings, device=device)
+                found = [derive(kind, sums, recipe.classes)]
+            # Without validation samples there is nothing to choose by: the last model is taken.
+            score = found[0][best_metric] * (1 if maximize else -1) if found else float(number)
+            if score > best_score:
+                best, best_round, best_score = _copied(model), number + 1, score
+            metrics += found
+            steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
+            done = number + 1
+    except KeyboardInterrupt:
+        interrupted = True
     model.load_state_dict(best)
-    return BaselineResult(model, best_round, metrics, steps, samples, seconds)
+    return BaselineResult(model, best_round, metrics, steps, samples, seconds, done, interrupted)
 
 
 def _copied(model: nn.Module) -> dict[str, torch.Tensor]:

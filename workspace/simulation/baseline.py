@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -11,25 +11,31 @@ import torch
 
 from federation.errors import InputError
 from federation.federation_file import EnvoyEntry, FederationFile, open_shard
-from federation.permissions import follow_umask
+from federation.files import write_whole
 from federation.plan import CheckedPlan
-from shard_descriptors.descriptor import concatenate
+from shard_descriptors.descriptor import ShardDescriptor, concatenate
 from workspace.initial_exchange import build_model
 from workspace.learning.baselines import train_alone
 from workspace.learning.evaluation import measure
+from workspace.learning.recipe import Recipe
+from workspace.model_folder import write_model_folder
+from workspace.simulation.identity import identity
 from workspace.simulation.memory import peak_memory_mb
+from workspace.simulation.run_folder import METRICS, MODEL, SUMMARY, RunFolder, write_json
 
 
 @dataclass(frozen=True)
 class BaselineSummary:
     """What a baseline leaves in ``summary.json``.
 
+    ``state`` is "finished" or "interrupted": then ``rounds`` are those that were done, and nothing has been tested.
     What is said of the test is None without a test shard in the federation file, and accuracies are where there are no classes.
     ``validation`` and ``test`` hold all metrics.
     """
 
     plan: str
     data: str
+    state: str
     rounds: int
     best_round: int
     steps: int
@@ -49,8 +55,12 @@ def run_baseline(
     folder: Path,
     envoy: str | None = None,
     notice: Callable[[float, str], None] | None = None,
+    *,
+    force: bool = False,
 ) -> BaselineSummary:
     """Train on all envoys' samples pooled, or on one envoy's alone; writes ``summary.json``, ``metrics.jsonl`` and ``model/``.
+
+    Interrupted by Ctrl-C it writes what it has reached, untested.
 
     Parameters
     ----------
@@ -64,16 +74,41 @@ def run_baseline(
         Whose data; None pools all. The best model is chosen on the validation samples of the same envoys.
     notice
         Told how far it is.
+    force
+        Replace what another run has left in the folder.
 
     Raises
     ------
     InputError
-        If there is no such envoy, or its data cannot be used.
+        If there is no such envoy, its data cannot be used, or the folder holds another run.
     """
     entries = _entries(federation, envoy)
-    torch.set_num_threads(plan.federation.torch_threads)
-    shards = [open_shard(entry.shard_descriptor) for entry in entries]
-    recipe, _ = build_model(plan, federation.checkpoints)
+    with RunFolder(folder).held() as own:
+        own.require_free(force)
+        torch.set_num_threads(plan.federation.torch_threads)
+        shards = {name: open_shard(entry.shard_descriptor) for name, entry in entries.items()}
+        recipe, _ = build_model(plan, federation.checkpoints)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        data = {name: shard.fingerprint() for name, shard in shards.items()}
+        own.begin(identity("local" if envoy else "central", plan, data, device))
+        with own.ended():
+            summary = _run(plan, federation, own, envoy, recipe, list(shards.values()), device, notice)
+            if summary.state == "interrupted":
+                raise KeyboardInterrupt
+        own.end("finished")
+        return summary
+
+
+def _run(
+    plan: CheckedPlan,
+    federation: FederationFile,
+    own: RunFolder,
+    envoy: str | None,
+    recipe: Recipe,
+    shards: Sequence[ShardDescriptor],
+    device: str,
+    notice: Callable[[float, str], None] | None,
+) -> BaselineSummary:
     result = train_alone(
         recipe,
         plan.task_runner,
@@ -82,36 +117,37 @@ def run_baseline(
         rounds=plan.aggregator.rounds_to_train,
         seed=plan.federation.seed,
         site=envoy or "central",
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=device,
         best_metric=plan.aggregator.best_metric,
         maximize=plan.aggregator.best_direction == "maximize",
         kind=plan.federation.metrics,
         notice=notice,
     )
-    test = None
-    if federation.test is not None:
-        shard = open_shard(federation.test.shard_descriptor)
-        device = next(result.model.parameters()).device
-        test = measure(
-            recipe,
-            result.model,
-            shard.split("test"),
-            plan.task_runner,
-            device=device,
-            group_name=shard.group_name,
-            without_groups=shard.without_groups,
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model").mkdir(exist_ok=True)
-    recipe.export(result.model, folder / "model")
-    follow_umask(folder)
+    test, interrupted = None, result.interrupted
+    if federation.test is not None and not interrupted:
+        try:
+            shard = open_shard(federation.test.shard_descriptor)
+            test = measure(
+                recipe,
+                result.model,
+                shard.split("test"),
+                plan.task_runner,
+                device=device,
+                group_name=shard.group_name,
+                without_groups=shard.without_groups,
+            )
+        except KeyboardInterrupt:
+            interrupted = True
+    if result.rounds:
+        write_model_folder(own.path / MODEL, lambda folder: recipe.export(result.model, folder), force=True)
     rows = ({"round": number, **row} for number, row in enumerate(result.metrics, 1))
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(own.path / METRICS, "".join(json.dumps(row) + "\n" for row in rows).encode())
     validation = result.metrics[result.best_round - 1] if result.metrics else None
     summary = BaselineSummary(
         plan=plan.name,
         data=envoy or "central",
-        rounds=plan.aggregator.rounds_to_train,
+        state="interrupted" if interrupted else "finished",
+        rounds=result.rounds,
         best_round=result.best_round,
         steps=result.steps,
         samples=result.samples,
@@ -123,13 +159,13 @@ def run_baseline(
         seconds=round(result.seconds, 1),
         peak_memory_mb=peak_memory_mb(),
     )
-    (folder / "summary.json").write_text(json.dumps(asdict(summary), indent=2) + "\n")
+    write_json(own.path / SUMMARY, asdict(summary))
     return summary
 
 
-def _entries(federation: FederationFile, envoy: str | None) -> list[EnvoyEntry]:
+def _entries(federation: FederationFile, envoy: str | None) -> dict[str, EnvoyEntry]:
     if envoy is None:
-        return [federation.envoys[name] for name in sorted(federation.envoys)]
+        return dict(sorted(federation.envoys.items()))
     if envoy not in federation.envoys:
         raise InputError(f"--envoy {envoy}: the federation file has {', '.join(sorted(federation.envoys))}")
-    return [federation.envoys[envoy]]
+    return {envoy: federation.envoys[envoy]}

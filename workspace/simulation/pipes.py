@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import threading
-from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from federation.engine.aggregator import Aggregator
@@ -102,7 +105,8 @@ def run_workers(
         process = context.Process(
             target=target, args=(child, json.dumps(dict(orders)), list(names)), daemon=True
         )
-        process.start()
+        with _deaf_to_interrupts():
+            process.start()
         child.close()
         thread = threading.Thread(target=_serve, args=(aggregator, parent, names), daemon=True)
         thread.start()
@@ -111,12 +115,39 @@ def run_workers(
     try:
         for thread in threads:
             thread.join()
-    finally:
         aggregator.stop()
         for process in processes:
             process.join(30)
+    finally:
+        # Whoever interrupts does not wait for what is being trained.
+        aggregator.stop()
+        for process in processes:
             if process.is_alive():
                 process.kill()
+
+
+def end_with_parent() -> None:
+    """Let this worker end when its parent is gone: it must not write to the folder of a run that has been gone on with."""
+    if (parent := parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent.sentinel,), daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    wait([sentinel])
+    os._exit(1)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let what is started here leave Ctrl-C, which comes to all processes of a terminal, to its parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve(aggregator: Aggregator, connection: Connection, names: Sequence[str]) -> None:

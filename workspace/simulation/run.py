@@ -7,29 +7,44 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from time import monotonic
-from typing import Any, TextIO
+from typing import Any
 
 from federation.engine.aggregator import Aggregator
 from federation.engine.build import Site, build_aggregator, build_collaborator
 from federation.engine.client import DirectClient
-from federation.engine.results import ClosedRound, OpenedRound, Standing, TaskResult
+from federation.engine.members import ACTIVE
+from federation.engine.results import OpenedRound, Progress
 from federation.errors import ExperimentFailed, InputError
 from federation.federation_file import FederationFile, open_shard, samples_of
+from federation.files import read_text, write_whole
 from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
 from federation.tensors import Tensors, chunks, digest, open_mapped
-from workspace.initial_exchange import InitialExchange, initial_exchange, write_model
-from workspace.metrics import metric_rows
+from workspace.initial_exchange import InitialExchange, build_model, initial_exchange, write_model
+from workspace.simulation.identity import fingerprint_of, identity, require_same
 from workspace.simulation.memory import peak_memory_mb
-from workspace.simulation.pipes import PipeClient, PipeLink, run_workers
+from workspace.simulation.pipes import PipeClient, PipeLink, end_with_parent, run_workers
+from workspace.simulation.record import Notice, RunRecord
+from workspace.simulation.run_folder import (
+    BEST,
+    LAST,
+    METRICS,
+    MODEL,
+    MOST_BYTES,
+    SUMMARY,
+    UNFINISHED,
+    RunFolder,
+    State,
+    write_json,
+)
+from workspace.simulation.snapshot import Snapshot, Snapshots
 from workspace.simulation.turns import TurnClient, describe, take_turns
-
-Notice = Callable[[str, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -39,9 +54,11 @@ class Summary:
     ``test_accuracy`` is the best model's on the federation file's test shard, ``test`` and ``last_test`` hold all metrics of
     the best and the last model; None without a test shard, or where there are no classes. ``exchanged_sha256`` names the
     exchanged tensors after the last round, ``exchanged_bytes`` is what an envoy sends in a round, and receives as well.
+    ``state`` is "finished" or "interrupted": then ``rounds`` are those that were done, and nothing has been tested.
     """
 
     plan: str
+    state: str
     rounds: int
     envoys: list[str]
     best_round: int
@@ -55,75 +72,6 @@ class Summary:
     peak_memory_mb: float
 
 
-class FileRecord:
-    """The `federation.engine.results.Record` of a simulation: metrics to a file, the best and the last model in memory."""
-
-    def __init__(self, initial: Tensors, metrics: TextIO, notice: Notice | None) -> None:
-        self.last = self.best = initial
-        self.best_round = -1
-        self._metrics = metrics
-        self._notice = notice
-
-    def result(self, result: TaskResult) -> None:
-        """Write an envoy's metrics."""
-        self.event(
-            "result",
-            round=result.round_number,
-            task=result.task_name,
-            envoy=result.collaborator,
-            samples=result.data_size,
-            metrics=dict(result.metrics),
-        )
-
-    def close_round(self, closed: ClosedRound) -> Tensors | None:
-        """Keep the new model and write the round's metrics."""
-        if closed.best is not None and closed.best.round_number == closed.round_number:
-            self.best, self.best_round = self.last, closed.round_number
-        if closed.model is not None:
-            self.last = closed.model
-        for kind, body in closed.events:
-            self.event(kind, **body)
-        left_out = {"left_out": list(closed.left_out)} if closed.left_out else {}
-        self.event(
-            "round_closed",
-            round=closed.round_number,
-            cohort=list(closed.cohort),
-            metrics=closed.metrics,
-            **left_out,
-        )
-        if closed.opens is not None:
-            self.open_round(closed.opens)
-        if closed.failure:
-            self.end("failed", closed.failure)
-        return self.last
-
-    def open_round(self, opened: OpenedRound) -> None:
-        """Pass on that a round begins."""
-        self.event("round_started", round=opened.round_number, cohort=list(opened.cohort))
-
-    def standing(self, change: Standing) -> None:
-        """Pass on that an envoy has failed."""
-        self.event(
-            change.event,
-            envoy=change.envoy,
-            round=change.round_number,
-            reason=change.reason,
-            traceback=change.traceback,
-        )
-
-    def end(self, state: str, reason: str) -> None:
-        """Pass on that the experiment has ended."""
-        self.event(state, reason=reason)
-
-    def event(self, kind: str, **body: Any) -> None:
-        """Write the metrics that an event holds, and pass it on."""
-        for row in metric_rows(kind, body):
-            self._metrics.write(json.dumps(row) + "\n")
-        self._metrics.flush()
-        if self._notice is not None:
-            self._notice(kind, body)
-
-
 def simulate(
     plan: CheckedPlan,
     federation: FederationFile,
@@ -132,11 +80,15 @@ def simulate(
     notice: Notice | None = None,
     device: str = "auto",
     cohorts: Mapping[int, OpenedRound] | None = None,
+    *,
+    force: bool = False,
+    resume: bool = False,
 ) -> Summary:
     """Run a plan over the envoys of a federation file.
 
     Writes ``summary.json``, ``metrics.jsonl``, ``model/`` (the best one, as a Hugging Face folder) and the exchanged tensors,
-    ``exchanged_best.safetensors`` and ``exchanged_last.safetensors``, which a later plan can start from.
+    ``exchanged_best.safetensors`` and ``exchanged_last.safetensors``, which a later plan can start from. Interrupted by Ctrl-C
+    it writes what it has reached.
 
     Parameters
     ----------
@@ -154,69 +106,176 @@ def simulate(
         ``cpu``, ``cuda:N``, or ``auto``: the first GPU if there is one. All envoys share it.
     cohorts
         Those of a run (`workspace.simulation.cohorts`), whose bits come out then.
+    force
+        Replace what another run has left in the folder.
+    resume
+        Go on with the run in the folder, with the same bits; of one that has finished its summary is returned.
 
     Raises
     ------
     ExperimentFailed
         If too few envoys are left to go on.
+    InputError
+        If the folder holds another run, or what is gone on with has begun with another plan, code or data.
     """
     names = sorted(federation.envoys)
     if len(names) < plan.federation.envoys:
         raise InputError(
             f"the plan needs {plan.federation.envoys} envoys, the federation file has {len(names)}"
         )
-    start = monotonic()
-    folder.mkdir(parents=True, exist_ok=True)
-    exchange = initial_exchange(
-        plan, federation.checkpoints, lambda name, which: _earlier(folder, name, which)
-    )
-    with (folder / "metrics.jsonl").open("w") as metrics:
-        record = FileRecord(exchange.tensors, metrics, notice)
-        samples = {name: counted for name in names if (counted := _samples_at(federation, name))}
-        aggregator = build_aggregator(plan, names, exchange.tensors, record, planned=cohorts, samples=samples)
-        aggregator.go_on()
+    with RunFolder(folder).held() as own:
+        goes_on = resume and own.state is not None
+        if not goes_on:
+            own.require_free(force)
+        snapshots = Snapshots(folder / UNFINISHED)
+        snapshot = snapshots.load() if goes_on else None
         device = _resolved(device)
-        orders = _orders(plan, federation, exchange.frozen_fingerprint, device)
-        if processes == 1:
-            _run_here(aggregator, orders, names)
+        samples, data = _announced(federation)
+        exchange = _exchange(
+            plan, federation, folder, None if snapshot is None else snapshots.models(snapshot)[0]
+        )
+        told = identity("simulate", plan, data, device) | {
+            "checkpoint": exchange.frozen_fingerprint,
+            "cohorts": fingerprint_of(cohorts),
+        }
+        if goes_on:
+            require_same(told, own.told, str(folder))
+            if own.state == "finished":
+                own.tidy()
+                return _read_summary(folder)
+        if snapshot is None:
+            own.begin(told)
+            record = RunRecord(folder / METRICS, snapshots, Snapshot(), exchange.tensors, notice)
         else:
-            groups = [names[i::processes] for i in range(min(processes, len(names)))]
+            own.go_on()
+            record = RunRecord(folder / METRICS, snapshots, snapshot, None, notice)
+        finish = partial(_finish, own, plan, federation, exchange, record, snapshots, device)
+        with own.ended():
+            try:
+                if not record.snapshot.ended:
+                    progress = record.snapshot.progress(names, samples)
+                    orders = _orders(plan, federation, exchange.frozen_fingerprint, device, snapshots)
+                    _run(plan, names, exchange.tensors, record, progress, cohorts, orders, processes)
+                summary = finish("finished")
+            except KeyboardInterrupt:
+                finish("interrupted")
+                raise
+        own.end("finished")
+        return summary
+
+
+def _run(
+    plan: CheckedPlan,
+    names: Sequence[str],
+    tensors: Tensors,
+    record: RunRecord,
+    progress: Progress,
+    cohorts: Mapping[int, OpenedRound] | None,
+    orders: Mapping[str, Any],
+    processes: int,
+) -> None:
+    """Run the rounds that are left."""
+    active = [member.name for member in progress.members if member.standing == ACTIVE]
+    aggregator = build_aggregator(
+        plan, names, tensors, record, progress=progress, there=active, planned=cohorts
+    )
+    faults: list[OSError] = []
+
+    def give_up(fault: OSError) -> None:
+        faults.append(fault)
+        aggregator.abort(f"the round cannot be written: {fault}")
+
+    aggregator.on_fault = give_up
+    try:
+        aggregator.go_on()
+        if processes == 1:
+            _run_here(aggregator, orders, active)
+        else:
+            groups = [active[i::processes] for i in range(min(processes, len(active)))]
             run_workers(aggregator, orders, groups, _worker)
+    except BaseException:
+        # Nobody writes any more while it is read how far the run has come.
+        aggregator.stop()
+        raise
+    for fault in faults:
+        raise fault
     if aggregator.failure is not None:
         raise ExperimentFailed(f"the experiment failed: {aggregator.failure}")
     if not aggregator.finished:
         raise ExperimentFailed("the experiment was interrupted")
-    best, best_round = (record.best, record.best_round) if record.best_round >= 0 else (record.last, -1)
-    for which, tensors in (("best", best), ("last", record.last)):
-        with (folder / f"exchanged_{which}.safetensors").open("wb") as file:
-            file.writelines(chunks(tensors))
-    last_test = _test(plan, federation, exchange, record.last, device)
-    best_test = _test(plan, federation, exchange, best, device)
-    write_model(exchange, best, folder / "model")
+
+
+def _finish(
+    own: RunFolder,
+    plan: CheckedPlan,
+    federation: FederationFile,
+    exchange: InitialExchange,
+    record: RunRecord,
+    snapshots: Snapshots,
+    device: str,
+    state: State,
+) -> Summary:
+    """Write what the run has come to, the summary last; of one that was interrupted nothing is tested."""
+    snapshot = snapshots.load() or Snapshot()
+    last, best, best_round = exchange.tensors, exchange.tensors, -1
+    last_test = best_test = None
+    if snapshot.metrics_bytes:
+        last, best, best_round = snapshots.models(snapshot)
+        for name, tensors in ((BEST, best), (LAST, last)):
+            write_whole(own.path / name, chunks(tensors))
+        if state == "finished":
+            last_test = _test(plan, federation, exchange, last, device)
+            best_test = _test(plan, federation, exchange, best, device)
+        write_model(exchange, best, own.path / MODEL, force=True)
     summary = Summary(
         plan=plan.name,
-        rounds=plan.aggregator.rounds_to_train,
-        envoys=names,
+        state=state,
+        rounds=plan.aggregator.rounds_to_train if state == "finished" else snapshot.round_number,
+        envoys=sorted(federation.envoys),
         best_round=best_round,
         test_accuracy=(best_test or {}).get("accuracy"),
         last_test_accuracy=(last_test or {}).get("accuracy"),
         test=best_test,
         last_test=last_test,
-        exchanged_sha256=digest(record.last),
-        exchanged_bytes=sum(tensor.nbytes for tensor in record.last.values()),
-        seconds=round(monotonic() - start, 1),
+        exchanged_sha256=digest(last),
+        exchanged_bytes=sum(tensor.nbytes for tensor in last.values()),
+        seconds=round(record.seconds, 1),
         peak_memory_mb=peak_memory_mb(),
     )
-    (folder / "summary.json").write_text(json.dumps(asdict(summary), indent=2) + "\n")
+    write_json(own.path / SUMMARY, asdict(summary))
     return summary
 
 
-def _samples_at(federation: FederationFile, name: str) -> dict[str, int]:
-    """Return what an envoy would announce; nothing if its shard cannot be opened, as its collaborator will say."""
+def _read_summary(folder: Path) -> Summary:
     try:
-        return samples_of(open_shard(federation.envoys[name].shard_descriptor))
-    except Exception:
-        return {}
+        return Summary(**json.loads(read_text(folder / SUMMARY, MOST_BYTES)))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / SUMMARY}: cannot be read ({error}); begin anew with --force") from error
+
+
+def _exchange(
+    plan: CheckedPlan, federation: FederationFile, folder: Path, reached: Tensors | None
+) -> InitialExchange:
+    """Build the model, with what the plan starts from or what was reached."""
+    if reached is None:
+        return initial_exchange(
+            plan, federation.checkpoints, lambda name, which: _earlier(folder, name, which)
+        )
+    from workspace.learning.exchange import frozen_fingerprint
+
+    recipe, model = build_model(plan, federation.checkpoints)
+    return InitialExchange(recipe, model, reached, frozen_fingerprint(model, recipe.role))
+
+
+def _announced(federation: FederationFile) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """Return what envoys would announce, samples and fingerprints; nothing of one that cannot, as its collaborator will say."""
+    samples, data = {}, {}
+    for name, entry in sorted(federation.envoys.items()):
+        with suppress(Exception):
+            shard = open_shard(entry.shard_descriptor)
+            samples[name] = samples_of(shard)
+            data[name] = shard.fingerprint()
+    return samples, data
 
 
 def _resolved(device: str) -> str:
@@ -227,7 +286,9 @@ def _resolved(device: str) -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str, device: str) -> dict[str, Any]:
+def _orders(
+    plan: CheckedPlan, federation: FederationFile, fingerprint: str, device: str, snapshots: Snapshots
+) -> dict[str, Any]:
     """Say in plain data what a worker needs."""
     return {
         "plan": plan.to_json(),
@@ -236,6 +297,7 @@ def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str, dev
         "device": device,
         "checkpoints": dict(federation.checkpoints),
         "envoys": {name: plain(entry.shard_descriptor) for name, entry in federation.envoys.items()},
+        "states": str(snapshots.folder.absolute()),
     }
 
 
@@ -246,6 +308,7 @@ def _run_here(aggregator: Aggregator, orders: Mapping[str, Any], names: Sequence
 
 
 def _worker(connection: Any, orders_json: str, names: Sequence[str]) -> None:
+    end_with_parent()
     orders = json.loads(orders_json)
     link = PipeLink(connection)
 
@@ -266,7 +329,8 @@ def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> A
     plan = plan_from_json(orders["plan"], orders["name"])
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.federation.torch_threads))
     shard = open_shard(Component(**orders["envoys"][name]))
-    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"])
+    state = str(Snapshots(Path(orders["states"])).state_of(name))
+    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"], state)
     return build_collaborator(plan, shard, client, site)
 
 

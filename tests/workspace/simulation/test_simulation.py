@@ -103,4 +103,4 @@ def test_too_few_envoys_and_a_site_that_fails_are_said_in_one_line(
         with pytest.raises(
             ExperimentFailed, match=r"diverged: at 2 of 2 envoys \(north, south\): .*learning_rate"
         ):
-            simulate(load_plan(plan_file, wild), envoys, tmp_path / "wild", processes)
+            simulate(load_plan(plan_file, wild), envoys, tmp_path / f"wild_{processes}", processes)
