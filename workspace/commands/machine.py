@@ -6,18 +6,20 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
+from federation.printing import printable
 from workspace.commands.common import (
     be_quiet,
     federation_option,
     json_option,
-    print_table,
     quiet_option,
     with_plan,
 )
+
+# A translation may be long, and is one line.
+MOST_OF_A_LINE = 20_000
 
 
 @click.command()
@@ -52,6 +54,7 @@ def simulate(
     """Run a plan on this machine, over the envoys of a federation file."""
     from federation.federation_file import load_federation
     from federation.plan import load_plan
+    from workspace.commands.endings import tell_simulation
     from workspace.progress import RoundProgress
     from workspace.simulation.cohorts import read_cohorts
     from workspace.simulation.run import simulate
@@ -59,10 +62,14 @@ def simulate(
     be_quiet(True)
     checked, federation = load_plan(plan, overrides), load_federation(federation_path)
     rounds = checked.aggregator.rounds_to_train
+    decided_by = (checked.aggregator.best_metric, checked.aggregator.best_direction == "maximize")
     given = None if cohorts is None else read_cohorts(cohorts, federation.envoys, rounds)
-    with RoundProgress(checked.name, rounds, not quiet) as progress:
+    with RoundProgress(checked.name, rounds, not quiet, decided_by) as progress:
         summary = simulate(checked, federation, output, processes, progress.take, device, given)
-    _print_summary(asdict(summary), as_json)
+    if as_json:
+        click.echo(json.dumps(asdict(summary), indent=2))
+        return
+    tell_simulation(asdict(summary), output, federation_path)
 
 
 @click.command()
@@ -109,6 +116,7 @@ def local(
 @json_option
 def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
     """Measure a model folder: its metric with a 95 % interval over speakers (or samples), and the confusion matrix."""
+    from workspace.commands.confusion import print_confusion
     from workspace.model_evaluation import evaluate_model
 
     be_quiet(True)
@@ -121,13 +129,7 @@ def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
         f"{measured.metric} {measured.score:.4f}  (95 % interval over {measured.groups} {measured.group_name}: "
         f"{measured.low:.4f} to {measured.high:.4f}), {', '.join(others)}, {measured.samples} samples"
     )
-    if not measured.confusion:
-        return
-    rows = [
-        [name, f"{measured.recall[name]:.3f}" if name in measured.recall else "-", *map(str, counts)]
-        for name, counts in zip(measured.classes, measured.confusion, strict=True)
-    ]
-    print_table(["true / predicted", "recall", *measured.classes], rows)
+    print_confusion(measured)
 
 
 @click.command()
@@ -167,7 +169,8 @@ def predict(
             click.echo(json.dumps(told, ensure_ascii=False))
         else:
             score = one.scores.get(one.output)
-            click.echo(f"{one.input}\t{one.output}" + (f"\t{score:.3f}" if score is not None else ""))
+            line = [printable(one.input, MOST_OF_A_LINE), printable(one.output, MOST_OF_A_LINE)]
+            click.echo("\t".join([*line, *([] if score is None else [f"{score:.3f}"])]))
 
 
 def _key_and_value(text: str) -> tuple[str, str]:
@@ -188,6 +191,7 @@ def _baseline(
 ) -> None:
     from federation.federation_file import load_federation
     from federation.plan import load_plan
+    from workspace.commands.endings import tell_baseline
     from workspace.progress import StepProgress
     from workspace.simulation.baseline import run_baseline
 
@@ -195,12 +199,7 @@ def _baseline(
     checked = load_plan(plan, overrides)
     with StepProgress(envoy or "central", checked.aggregator.rounds_to_train, not quiet) as progress:
         summary = run_baseline(checked, load_federation(federation_path), output, envoy, progress.take)
-    _print_summary(asdict(summary), as_json)
-
-
-def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(summary, indent=2))
+        click.echo(json.dumps(asdict(summary), indent=2))
         return
-    for key, value in summary.items():
-        click.echo(f"{key:20} {', '.join(map(str, value)) if isinstance(value, list) else value}")
+    tell_baseline(asdict(summary), output, federation_path)

@@ -28,7 +28,6 @@ from federation.paths import remove
 from federation.plan import CheckedPlan, load_plan
 from workspace.client import Experiment, Federation
 from workspace.demo.services import fed_command, fed_environment, service, wait_for
-from workspace.progress import RoundProgress
 from workspace.quiet import quiet_libraries
 
 ENVOYS = ("north", "south", "west")
@@ -77,10 +76,7 @@ def demo(output: Path, plan: str, overrides: tuple[str, ...], speakers: int, tak
 
         console.rule("3. The experiment")
         experiment = federation.submit(checked)
-        with RoundProgress(experiment.name, checked.aggregator.rounds_to_train, lines=True) as progress:
-            for event in experiment.events(follow=True):
-                progress.take(event.kind, event.body)
-        info = experiment.watch(show=False)
+        info = experiment.watch()
         console.print(f"  {info.rounds} rounds, {time.monotonic() - began:.0f} s since the start")
         experiment.model(home / "model")
         rounds = _accuracy_by_round(experiment)
