@@ -44,9 +44,8 @@ def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
 
     Speakers are those of the words; silence has none.
     """
-    from rich.console import Console
-
-    from shard_descriptors.describe import as_table
+    from federation.tables import print_table
+    from shard_descriptors.describe import as_rows
     from shard_descriptors.describe import describe as count
 
     settings = {name: value for name, value in options.items() if value is not None}
@@ -57,10 +56,8 @@ def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(description, indent=1))
         return
-    console = Console()
-    if not console.is_terminal:
-        console.width = 40 + 12 * len(description["shards"])
-    console.print(as_table(description))
+    columns, rows = as_rows(description)
+    print_table(columns, rows, "no shard", wraps=["class"], right=columns[2:])
 
 
 def _shards(settings: dict[str, Any]) -> dict[str, Any]:

@@ -216,6 +216,9 @@ def _said(kind: str, body: Mapping[str, Any], moment: float) -> str:
     if kind == "stragglers":
         return f"too late in round {body.get('round', '?')}: {', '.join(map(str, body.get('envoys', [])))}"
     if kind in ("finished", "failed", "stopped", "resumed"):
+        # Who has watched says himself that it has finished, with the score.
+        if kind == "finished" and not reason:
+            return ""
         return f"{kind}{by}" + (f": {reason}" if reason else "")
     if kind.startswith("envoy_"):
         happened = kind.removeprefix("envoy_").replace("_", " ")

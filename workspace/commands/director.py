@@ -189,7 +189,12 @@ def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -
 def stop(federation: Federation, experiment: str, as_json: bool) -> None:
     """Stop an experiment; what it has reached is kept."""
     info = federation.experiment(experiment).stop()
-    click.echo(json.dumps(asdict(info), indent=2) if as_json else printable(f"{info.name}: {info.state}"))
+    if as_json:
+        click.echo(json.dumps(asdict(info), indent=2))
+        return
+    from workspace.commands.endings import tell_stopped
+
+    tell_stopped(info, click.get_current_context().meta.get(REACH, ()))
 
 
 @click.command()

@@ -34,16 +34,30 @@ def tell_experiment(info: ExperimentInfo, metric: str, reach: Sequence[str], err
     err
         On standard error.
     """
-    lines = [
-        f"{info.name}: {info.state} after {_count(info.rounds, 'round')}, {duration(info.ended - info.created)}"
-    ]
-    if info.best_round is not None and info.best_score is not None:
-        lines.append(
-            f"best: {metric or 'score'} {info.best_score:.4f}, after round {info.best_round} of {info.rounds}"
-        )
+    took = duration(info.ended - info.created)
+    lines = [f"{info.name}: {info.state} after {_count(info.rounds, 'round')}, {took} after it was submitted"]
+    if told := best_so_far(info):
+        lines.append(f"{told.replace('score', metric or 'score')} of {info.rounds}")
     lines.append(f"take it home: {_command('fed', 'model', info.name, '-o', info.name, *reach)}")
     for line in lines:
         click.echo(printable(line), err=err)
+
+
+def tell_stopped(info: ExperimentInfo, reach: Sequence[str]) -> None:
+    """Say where an experiment was stopped, and how it is gone on with."""
+    parts = [
+        f"{info.name}: {info.state} after {info.round} of {_count(info.rounds, 'round')}",
+        best_so_far(info),
+    ]
+    click.echo(printable("; ".join(part for part in parts if part)))
+    click.echo(printable(f"go on: {_command('fed', 'resume', info.name, *reach)}"))
+
+
+def best_so_far(info: ExperimentInfo) -> str:
+    """Say which model is best and its score; nothing if there is none."""
+    if info.best_round is None or info.best_score is None:
+        return ""
+    return f"best: score {info.best_score:.4f}, after round {info.best_round}"
 
 
 def tell_simulation(summary: Mapping[str, Any], folder: Path, federation_path: str) -> None:

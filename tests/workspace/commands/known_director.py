@@ -39,6 +39,9 @@ class KnownDirector(FakeDirector):
     def ListRevocations(self, request: Any, context: Any) -> pb.Revocations:
         return pb.Revocations()
 
+    def Stop(self, request: Any, context: Any) -> pb.Experiment:
+        return self.experiments[0]
+
     def Audit(self, request: Any, context: Any) -> Iterator[pb.AuditEntry]:
         yield from self.audited
 
