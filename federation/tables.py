@@ -121,13 +121,17 @@ def _width(console: Console, table: Table) -> int:
 
 
 def _print_blocks(console: Console, columns: Sequence[str], rows: Rows) -> None:
+    """Print a line for each cell, after its heading; headings that are too long to stand beside the cells run on."""
+    from rich.cells import cell_len
     from rich.table import Table
 
+    headings = list(map(printable, columns))
+    beside = max(map(cell_len, headings)) <= console.width // 2
     for row in rows:
         block = Table.grid(padding=(0, 1))
-        block.add_column(overflow="fold", max_width=max(10, console.width // 2))
+        block.add_column(no_wrap=beside, overflow="fold")
         block.add_column(overflow="fold")
-        for name, cell in zip(columns, row, strict=True):
-            block.add_row(printable(name), cell)
+        for name, cell in zip(headings, row, strict=True):
+            block.add_row(*((name, cell) if beside else (f"{name}: {cell}",)))
         console.print(block)
         console.print()
