@@ -46,10 +46,9 @@ def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
 
     Speakers are those of the words; silence has none.
     """
-    from rich.console import Console
-
     from federation.printing import printable
-    from shard_descriptors.describe import as_table, in_words
+    from federation.tables import print_table
+    from shard_descriptors.describe import as_rows, in_words
     from shard_descriptors.describe import describe as count
 
     settings = {name: value for name, value in options.items() if value is not None}
@@ -60,10 +59,8 @@ def describe(federation: Path | None, as_json: bool, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(description, indent=1))
         return
-    console = Console()
-    if not console.is_terminal:
-        console.width = 40 + 12 * len(description["shards"])
-    console.print(as_table(description))
+    columns, rows = as_rows(description)
+    print_table(columns, rows, "no shard", wraps=["class"], right=columns[2:])
     for line in in_words(description):
         click.echo(printable(line))
 

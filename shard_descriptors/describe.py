@@ -6,8 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from shard_descriptors.descriptor import SPLITS, ShardDescriptor, SplitName
 
 
@@ -71,21 +69,13 @@ def in_words(description: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def as_table(description: Mapping[str, Any]) -> Table:
-    """Lay out what `describe` returned: a column for each shard, a section for each split."""
-    table = Table()
-    table.add_column("split")
-    table.add_column("class")
+def as_rows(description: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Lay out what `describe` returned: a column for each shard; rows for each split, each of which names it."""
     columns = {**description["shards"], "total": description["total"]}
-    for name in columns:
-        table.add_column(name, justify="right")
+    rows = []
     for split in SPLITS:
-        for row, name in enumerate(description["classes"]):
-            cells = (str(column[split]["classes"][name]) for column in columns.values())
-            table.add_row("" if row else split, name, *cells)
-        kinds = [kind for kind in description["total"][split] if kind != "classes"]
-        for kind in kinds:
-            cells = (str(column[split][kind]) for column in columns.values())
-            first = split if kind == kinds[0] and not description["classes"] else ""
-            table.add_row(first, f"all {kind}", *cells, style="bold", end_section=kind == kinds[-1])
-    return table
+        for name in description["classes"]:
+            rows.append([split, name, *(str(column[split]["classes"][name]) for column in columns.values())])
+        for kind in (kind for kind in description["total"][split] if kind != "classes"):
+            rows.append([split, f"all {kind}", *(str(column[split][kind]) for column in columns.values())])
+    return ["split", "class", *columns], rows

@@ -231,11 +231,16 @@ class Experiment:
         from workspace.progress import RoundProgress
 
         with RoundProgress(self.name, self.info(RESTART_SECONDS).rounds, show) as progress:
-            for event in self.events(follow=True):
-                progress.take(event.kind, event.body)
+            return self.follow(lambda event: progress.take(event.kind, event.body, event.time))
+
+    def follow(self, notice: Callable[[Event], None]) -> ExperimentInfo:
+        """Wait as `watch` does; ``notice`` is told of each event, from the first."""
+        for event in self.events(follow=True):
+            notice(event)
         info = self.info(RESTART_SECONDS)
         if info.state != "finished":
-            raise ExperimentFailed(printable(f"experiment {self.name} {info.state}: {info.reason}"))
+            more = f"`fed logs {self.name}` says more, `fed resume {self.name}` goes on from its last closed round"
+            raise ExperimentFailed(printable(f"experiment {self.name} {info.state}: {info.reason}; {more}"))
         return info
 
     def metrics(self) -> pd.DataFrame:

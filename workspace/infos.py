@@ -16,7 +16,10 @@ _SAID: dict[str, dict[str, type]] = {
     "result": {"round": int, "task": str, "envoy": str, "metrics": dict},
     "round_closed": {"round": int, "metrics": dict},
 }
+# Of these an event may say something, and if it does, it is of this type.
+_MAY_SAY: dict[str, type] = {"traceback": str, "metrics": dict, "envoys": list, "cohort": list}
 ENDED = ("finished", "failed", "stopped")
+_LARGEST = 2**63
 
 
 @dataclass(frozen=True)
@@ -124,13 +127,21 @@ def event_info(event: pb.Event) -> Event:
 
 
 def _is_sound(kind: str, body: Any) -> bool:
-    if not isinstance(body, dict) or not isinstance(body.get("traceback", ""), str):
+    if not isinstance(body, dict):
         return False
-    if not all(isinstance(body.get(key), kept) for key, kept in _SAID.get(kind, {}).items()):
+    if not all(isinstance(body[key], kept) for key, kept in _MAY_SAY.items() if key in body):
         return False
-    metrics = body.get("metrics", {})
-    return isinstance(metrics, dict) and all(
-        isinstance(number, int | float)
-        for value in metrics.values()
-        for number in (value.values() if isinstance(value, dict) else [value])
-    )
+    said = {key: body.get(key) for key in _SAID.get(kind, {})}
+    if not all(isinstance(said[key], kept) for key, kept in _SAID.get(kind, {}).items()):
+        return False
+    # Of all envoys together metrics are told by task, of one envoy those of one task.
+    parts = list(body.get("metrics", {}).values())
+    if any(isinstance(part, dict) != (kind == "round_closed") for part in parts):
+        return False
+    metrics = [number for part in parts for number in (part.values() if isinstance(part, dict) else [part])]
+    return all(_is_number(number) for number in [*metrics, *([body["round"]] if "round" in said else [])])
+
+
+def _is_number(value: Any) -> bool:
+    # An integer of any length is JSON, and none of a certain length is a float.
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < _LARGEST)

@@ -47,3 +47,9 @@ def _row(round_number: int, task: str, origin: str, metric: str, value: float) -
 def headline(metrics: Mapping[str, float]) -> str:
     """Return the metric that a result is told by: accuracy or BLEU where there is one, else the loss."""
     return next((name for name in ("accuracy", "bleu") if name in metrics), "loss")
+
+
+def scores(metrics: Mapping[str, float], digits: int = 3) -> str:
+    """Say a result's headline metric and its loss, as far as there are any."""
+    names = dict.fromkeys((headline(metrics), "loss"))
+    return ", ".join(f"{name} {metrics[name]:.{digits}f}" for name in names if name in metrics)

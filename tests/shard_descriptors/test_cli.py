@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from federation.errors import InputError
 from shard_descriptors.cli import data
 from tests.speech_data import make_speech_folder
+from tests.terminal import Terminal
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +29,30 @@ def fed_data(*words: object) -> Result:
 def test_describe_prints_classes_speakers_and_totals_of_every_shard(speech: Path) -> None:
     result = fed_data("describe", "--root", speech, "--split", "speaker", "--worldsize", 3)
     assert result.exit_code == 0, result.output
-    cells = [
-        [cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line
-    ]
+    cells = [re.split(r" {2,}", line.strip()) for line in result.output.splitlines()]
     assert ["train", "yes", "2", "2", "2", "6"] in cells
-    assert ["", "_silence_", "2", "2", "2", "6"] in cells
-    assert ["", "all samples", "24", "24", "24", "72"] in cells
+    assert ["train", "_silence_", "2", "2", "2", "6"] in cells
+    assert ["train", "all samples", "24", "24", "24", "72"] in cells
     assert ["test", "yes", "2", "2", "2", "2"] in cells  # nobody's own: the same for every shard
     assert "all speakers" in result.output
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_describe_names_envoys_whole_through_a_pipe_and_on_a_narrow_terminal(
+    columns: int, speech: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"hospital-of-the-{place}-with-a-long-name" for place in ("north", "south", "west")]
+    settings = {"root": str(speech), "split": "speaker", "classes": ["yes", "no"]}
+    entry = {"template": "shard_descriptors.speech.speech_commands.SpeechCommandsShard", "settings": settings}
+    file = tmp_path / "federation.yaml"
+    file.write_text(
+        json.dumps({"envoys": {name: {"shard_descriptor": entry} for name in names}})
+    )  # JSON is YAML
+    assert all(name in fed_data("describe", "--federation", file).output for name in names)
+    command = ["describe", "--federation", str(file)]
+    shown = Terminal(monkeypatch, columns).shown(lambda: data.main(command, standalone_mode=False))
+    assert all(name in re.sub(r"\s", "", shown) for name in names)
+    assert max(map(len, shown.splitlines())) <= columns
 
 
 def test_describe_as_json(speech: Path) -> None:

@@ -6,11 +6,12 @@ import json
 import re
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from workspace.commands.common import json_option, print_table
+from federation.tables import NOTHING, print_table
+from workspace.commands.common import json_option
 from workspace.commands.director import connected
 
 if TYPE_CHECKING:
@@ -57,17 +58,22 @@ def audit(
         for entry in entries:
             click.echo(json.dumps({field: getattr(entry, field) for field in FIELDS}))
         return
-    print_table(["when", "who", "from", "what", "experiment", "outcome"], [_row(entry) for entry in entries])
+    print_table(
+        ["when", "who", "from", "what", "experiment", "outcome"],
+        [_row(entry) for entry in entries],
+        "nothing is in the audit log" + (" of what was asked for" if since or who or what else ""),
+        wraps=["outcome"],
+        spare=["from"],
+    )
 
 
 def _row(entry: pb.AuditEntry) -> list[str]:
     times = f" ({entry.count} times)" if entry.count else ""
-    cells: list[Any] = [
+    return [
         datetime.fromtimestamp(entry.time).strftime("%Y-%m-%d %H:%M:%S"),
-        f"{entry.role} {entry.member}".strip() or "-",
-        entry.address or "-",
-        entry.what,
-        entry.experiment or "-",
-        f"{entry.outcome}{times}",
+        f"{entry.role} {entry.member}".strip() or NOTHING,
+        entry.address or NOTHING,
+        entry.what or NOTHING,
+        entry.experiment or NOTHING,
+        f"{entry.outcome}{times}" or NOTHING,
     ]
-    return ["".join(c if c.isprintable() else repr(c)[1:-1] for c in cell) for cell in cells]

@@ -1,4 +1,4 @@
-"""What the commands of a workspace share: options, tables, and silence."""
+"""What the commands of a workspace share: options, and silence."""
 
 from __future__ import annotations
 
@@ -126,19 +126,3 @@ def said_on_standard_error(*names: str) -> Iterator[None]:
 class _OnStandardError(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         click.echo(f"fed: {printable(record.getMessage())}", err=True)
-
-
-def print_table(columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table; whole where it is piped."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*columns, box=box.SIMPLE)
-    for row in rows:
-        table.add_row(*map(printable, row))
-    console = Console(markup=False, highlight=False)
-    if not console.is_terminal:
-        # Whoever pipes a table wants all of it.
-        console.width = 400
-    console.print(table)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -11,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from federation.printing import printable
+from federation.tables import NOTHING, print_table
+from workspace.amounts import duration, size
 from workspace.commands.common import (
     be_quiet,
     json_option,
     make_output,
-    print_table,
     quiet_option,
     said_on_standard_error,
     with_plan,
@@ -26,6 +29,8 @@ from workspace.commands.common import (
 if TYPE_CHECKING:
     from workspace.client import Federation
     from workspace.infos import ExperimentInfo
+
+REACH = "workspace.commands.reach"
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,6 +55,8 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         **arguments: Any,
     ) -> Any:
         from workspace.config import connect
+
+        click.get_current_context().meta[REACH] = _reach()
 
         found = connect(config, insecure, director=director, certificates=certificates, name=member)
         told = (
@@ -79,38 +86,55 @@ def envoys(federation: Federation, as_json: bool) -> None:
     rows = [
         [
             e.name,
-            e.dataset,
+            e.dataset or NOTHING,
             f"{len(e.classes)}",
             "/".join(str(e.samples.get(split, 0)) for split in ("train", "validation", "test")),
-            ", ".join(f"{d['name']} ({d['model']}, {d['memory'] / 2**30:.0f} GiB)" for d in e.devices),
-            ", ".join(e.experiments) or "-",
+            ", ".join(map(_device, e.devices)) or NOTHING,
+            ", ".join(e.experiments) or NOTHING,
         ]
         for e in found
     ]
-    print_table(["envoy", "dataset", "classes", "train/validation/test", "devices", "works on"], rows)
+    print_table(
+        ["envoy", "dataset", "classes", "train/validation/test", "devices", "works on"],
+        rows,
+        f"no envoy is online at {federation.address}",
+        wraps=["dataset", "devices", "works on"],
+        spare=["devices", "dataset", "classes"],
+        right=["classes"],
+    )
 
 
 @click.command("list")
 @connected
 @json_option
 def list_experiments(federation: Federation, as_json: bool) -> None:
-    """List the director's experiments."""
+    """List the director's experiments: how they stand, whose they are, how old, and how long they took."""
     found = federation.experiments()
     if as_json:
         click.echo(json.dumps([asdict(e) for e in found], indent=2))
         return
+    now = time.time()
     rows = [
         [
             e.name,
             e.state,
             f"{e.round}/{e.rounds}",
             _best(e),
-            ", ".join(e.cohort) or "-",
-            e.reason or "-",
+            e.submitted_by or NOTHING,
+            duration(now - e.created),
+            duration(e.ended - e.created) if e.ended else NOTHING,
+            ", ".join(e.cohort) or NOTHING,
+            e.reason or NOTHING,
         ]
         for e in found
     ]
-    print_table(["experiment", "state", "round", "best", "envoys", "why"], rows)
+    print_table(
+        ["experiment", "state", "round", "best score", "owner", "age", "took", "envoys", "why"],
+        rows,
+        f"no experiments at {federation.address}; `fed submit PLAN` makes one",
+        wraps=["best score", "envoys", "why"],
+        spare=["envoys", "took", "age", "owner"],
+    )
 
 
 @click.command()
@@ -137,7 +161,9 @@ def submit(
     be_quiet(quiet)
     experiment = federation.submit(checked, name=name)
     if follow:
-        experiment.watch(show=not quiet)
+        ended = experiment.watch(show=not quiet)
+        if not quiet:
+            _tell_end(ended, "", err=True)
     click.echo(json.dumps(asdict(experiment.info()), indent=2) if as_json else printable(experiment.name))
 
 
@@ -147,16 +173,18 @@ def submit(
 @json_option
 @connected
 def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -> None:
-    """Follow an experiment until it has ended; with --json every event from the first, one a line."""
+    """Follow an experiment, from its first event, until it has ended; with --json every event, one a line."""
     from workspace.client import RESTART_SECONDS
+    from workspace.progress import RoundProgress
 
     found = federation.experiment(experiment, RESTART_SECONDS)
     if as_json:
         for event in found.events(follow=True):
             click.echo(json.dumps(asdict(event)))
         return
-    info = found.watch(show=not quiet)
-    click.echo(printable(f"{info.name}: {info.state} after {info.rounds} rounds, {info.exchanged_sha256}"))
+    with RoundProgress(found.name, found.info().rounds, not quiet, to_output=True) as progress:
+        info = found.follow(lambda event: progress.take(event.kind, event.body, event.time))
+    _tell_end(info, progress.metric_of(info.best_round, info.best_score))
 
 
 @click.command()
@@ -166,7 +194,12 @@ def watch(federation: Federation, experiment: str, quiet: bool, as_json: bool) -
 def stop(federation: Federation, experiment: str, as_json: bool) -> None:
     """Stop an experiment; what it has reached is kept."""
     info = federation.experiment(experiment).stop()
-    click.echo(json.dumps(asdict(info), indent=2) if as_json else printable(f"{info.name}: {info.state}"))
+    if as_json:
+        click.echo(json.dumps(asdict(info), indent=2))
+        return
+    from workspace.commands.endings import tell_stopped
+
+    tell_stopped(info, click.get_current_context().meta.get(REACH, ()))
 
 
 @click.command()
@@ -240,16 +273,45 @@ def logs(federation: Federation, experiment: str, envoy: str | None, follow: boo
     from workspace.commands.event_lines import event_lines
 
     found = federation.experiment(experiment, RESTART_SECONDS if follow else PATIENCE_SECONDS)
+    said = False
     for event in found.events(follow=follow):
         if envoy is not None and event.body.get("envoy") != envoy:
             continue
+        said = True
         click.echo(json.dumps(asdict(event)) if as_json else "\n".join(event_lines(event)))
+    if not said and not as_json:
+        of_whom = "" if envoy is None else f" that concerns the envoy {envoy}"
+        click.echo(printable(f"nothing{of_whom} has happened in {experiment}"))
+
+
+def _device(device: dict[str, Any]) -> str:
+    memory = f", {size(device['memory'])}" if device["memory"] else ""
+    return f"{device['name']} ({device['model']}{memory})"
+
+
+def _tell_end(info: ExperimentInfo, metric: str, err: bool = False) -> None:
+    from workspace.commands.endings import tell_experiment
+
+    tell_experiment(info, metric, click.get_current_context().meta.get(REACH, ()), err)
+
+
+def _reach() -> list[str]:
+    """Return the options by which the director was named on the command line: another command needs them as well."""
+    context = click.get_current_context()
+    given: list[str] = []
+    for option in context.command.params:
+        if option.name not in ("config", "director", "certificates", "member", "insecure"):
+            continue
+        if context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            value = context.params[option.name]
+            given += [max(option.opts, key=len), *([] if value is True else [str(value)])]
+    return given
 
 
 def _best(info: ExperimentInfo) -> str:
     """Say which round was best, and whether its model is there no more."""
     best = [] if info.best_score is None else [f"{info.best_score:.4f} (round {info.best_round})"]
-    return ", ".join([*best, "models pruned"] if info.pruned else best) or "-"
+    return ", ".join([*best, "models pruned"] if info.pruned else best) or NOTHING
 
 
 def _setting(assignment: str) -> tuple[str, Any]:

@@ -31,5 +31,7 @@ def _words(body: dict[str, Any]) -> Iterator[str]:
                 yield prefix + " ".join(f"{name}={number:.4f}" for name, number in shown.items())
         elif isinstance(value, list):
             yield f"{key}={','.join(map(str, value))}"
+        elif isinstance(value, float):
+            yield f"{key}={value:.6g}"
         elif value not in (None, ""):
             yield f"{key}={value}"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -21,11 +20,13 @@ from workspace.commands.common import (
     json_option,
     make_output,
     output_option,
-    print_table,
     quiet_option,
     require_device,
     with_plan,
 )
+
+# A translation may be long, and is one line.
+MOST_OF_A_LINE = 20_000
 
 
 @click.command()
@@ -72,11 +73,13 @@ def simulate(
 
     from federation.federation_file import load_federation
     from federation.plan import load_plan
+    from workspace.commands.endings import tell_simulation
     from workspace.progress import RoundProgress
     from workspace.simulation.cohorts import read_cohorts
 
     checked, federation = load_plan(plan, overrides), load_federation(federation_path)
     rounds = checked.aggregator.rounds_to_train
+    decided_by = (checked.aggregator.best_metric, checked.aggregator.best_direction == "maximize")
     given = None if cohorts is None else read_cohorts(cohorts, federation.envoys, rounds)
     # Which takes seconds: what is wrong with files and folders has been said before.
     make_output(output)
@@ -84,7 +87,10 @@ def simulate(
     be_quiet(True)
     from workspace.simulation.run import simulate
 
-    with _told_where(output, " with --resume"), RoundProgress(checked.name, rounds, not quiet) as progress:
+    with (
+        _told_where(output, " with --resume"),
+        RoundProgress(checked.name, rounds, not quiet, decided_by) as progress,
+    ):
         summary = simulate(
             checked,
             federation,
@@ -96,7 +102,10 @@ def simulate(
             force=force,
             resume=resume,
         )
-    _print_summary(asdict(summary), as_json)
+    if as_json:
+        click.echo(json.dumps(asdict(summary), indent=2))
+        return
+    tell_simulation(asdict(summary), output, federation_path)
 
 
 @click.command()
@@ -157,6 +166,7 @@ def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
     _require_model(model_folder)
     load_federation(on)
     be_quiet(True)
+    from workspace.commands.confusion import print_confusion
     from workspace.model_evaluation import evaluate_model
 
     measured = evaluate_model(model_folder, on, split)
@@ -170,13 +180,7 @@ def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
     )
     if measured.caution:
         click.echo(measured.caution)
-    if not measured.confusion:
-        return
-    rows = [
-        [name, f"{measured.recall[name]:.3f}" if name in measured.recall else "-", *map(str, counts)]
-        for name, counts in zip(measured.classes, measured.confusion, strict=True)
-    ]
-    print_table(["true / predicted", "recall", *measured.classes], rows)
+    print_confusion(measured)
 
 
 @click.command()
@@ -219,7 +223,8 @@ def predict(
             click.echo(json.dumps(told, ensure_ascii=False))
         else:
             score = one.scores.get(one.output)
-            click.echo(f"{one.input}\t{one.output}" + (f"\t{score:.3f}" if score is not None else ""))
+            line = [printable(one.input, MOST_OF_A_LINE), printable(one.output, MOST_OF_A_LINE)]
+            click.echo("\t".join([*line, *([] if score is None else [f"{score:.3f}"])]))
 
 
 def _standard_input() -> list[str]:
@@ -264,6 +269,7 @@ def _baseline(
     from federation.errors import InputError
     from federation.federation_file import load_federation
     from federation.plan import load_plan
+    from workspace.commands.endings import tell_baseline
     from workspace.progress import StepProgress
 
     checked, federation = load_plan(plan, overrides), load_federation(federation_path)
@@ -278,7 +284,10 @@ def _baseline(
     rounds = checked.aggregator.rounds_to_train
     with _told_where(output), StepProgress(envoy or "central", rounds, not quiet) as progress:
         summary = run_baseline(checked, federation, output, envoy, progress.take, force=force)
-    _print_summary(asdict(summary), as_json)
+    if as_json:
+        click.echo(json.dumps(asdict(summary), indent=2))
+        return
+    tell_baseline(asdict(summary), output, federation_path)
 
 
 @contextmanager
@@ -292,11 +301,3 @@ def _told_where(output: Path, goes_on: str = "") -> Iterator[None]:
             more = f"; the same command{goes_on} goes on" if goes_on else ""
             click.echo(printable(f"fed: interrupted; what was reached is in {output}{more}"), err=True)
         raise
-
-
-def _print_summary(summary: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(summary, indent=2))
-        return
-    for key, value in summary.items():
-        click.echo(f"{key:20} {', '.join(map(str, value)) if isinstance(value, list) else value}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from federation.printing import printable
 from workspace.commands.common import json_option
 from workspace.commands.director import connected
 
@@ -37,5 +38,5 @@ def revoke(
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], indent=2))
     else:
-        for one in found:
-            click.echo(str(one))
+        for line in [str(one) for one in found] or ["nothing is revoked"]:
+            click.echo(printable(line))

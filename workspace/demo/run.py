@@ -27,7 +27,6 @@ from federation.federation_file import load_federation
 from federation.plan import CheckedPlan, load_plan
 from workspace.client import Experiment, Federation
 from workspace.demo.services import fed_command, fed_environment, service, wait_for
-from workspace.progress import RoundProgress
 from workspace.quiet import quiet_libraries
 from workspace.simulation.run_folder import SUMMARY, RunFolder, write_json
 
@@ -91,10 +90,7 @@ def _demo(output: Path, checked: CheckedPlan, arguments: Sequence[str], speakers
 
         console.rule("3. The experiment")
         experiment = federation.submit(checked)
-        with RoundProgress(experiment.name, checked.aggregator.rounds_to_train, lines=True) as progress:
-            for event in experiment.events(follow=True):
-                progress.take(event.kind, event.body)
-        info = experiment.watch(show=False)
+        info = experiment.watch()
         console.print(f"  {info.rounds} rounds, {time.monotonic() - began:.0f} s since the start")
         experiment.model(home / "model")
         rounds = _accuracy_by_round(experiment)

@@ -7,7 +7,7 @@ round, as somebody who has all the data would do it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,8 +24,10 @@ from workspace.learning.training import (
     initial_model,
     train_round,
 )
+from workspace.metrics import scores
 
-Notice = Callable[[float, str], None]  # rounds done, what happens
+# Rounds done, and what happens; at a whole number of rounds, what the last of them has come to.
+Notice = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,10 @@ def train_alone(
             metrics += found
             steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
             done = number + 1
+            if notice is not None:
+                notice(
+                    number + 1.0, _outcome(derive(kind, report.statistics, recipe.classes), metrics, best_round)
+                )
     except KeyboardInterrupt:
         interrupted = True
     model.load_state_dict(best)
@@ -135,4 +141,18 @@ def _copied(model: nn.Module) -> dict[str, torch.Tensor]:
 def _progress(notice: Notice | None, rounds_done: int) -> Progress | None:
     if notice is None:
         return None
-    return lambda step, steps, loss: notice(rounds_done + step / steps, f"loss {loss:.3f}")
+
+    def tell(step: int, steps: int, loss: float) -> None:
+        # A whole number of rounds is told when the model has been validated.
+        if step < steps:
+            notice(rounds_done + step / steps, f"loss {loss:.3f}")
+
+    return tell
+
+
+def _outcome(training: Mapping[str, float], validations: Sequence[Mapping[str, float]], best: int) -> str:
+    """Say what a round has come to, and which was the best so far."""
+    told = f"training: {scores(training)}"
+    if validations:
+        told += f"  validation: {scores(validations[-1])}  best so far: round {best}, {scores(validations[best - 1])}"
+    return told

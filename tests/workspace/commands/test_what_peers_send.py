@@ -9,7 +9,7 @@ from rich.console import Console
 
 from federation.errors import InputError
 from federation.protocol import federation_pb2 as pb
-from workspace.commands.common import print_table
+from federation.tables import print_table
 from workspace.commands.event_lines import event_lines
 from workspace.infos import Event, event_info
 from workspace.metrics import metric_rows
@@ -20,7 +20,7 @@ FORGED = "its disk is full\n2026-11-25 13:00:00 finished"
 
 
 def test_a_table_shows_it_escaped(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table(["envoy", "dataset"], [["north", TITLE + FORGED]])
+    print_table(["envoy", "dataset"], [["north", TITLE + FORGED]], "no envoy")
     printed = capsys.readouterr().out
     assert r"\x1b]0;owned\x07its disk is full\n2026" in printed
     assert "\x1b" not in printed
@@ -36,7 +36,7 @@ def test_an_event_is_one_line_and_its_traceback_is_set_in() -> None:
 def test_progress_shows_it_escaped_and_reads_no_markup_in_it(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with RoundProgress("rows", 3, lines=True) as progress:
+    with RoundProgress("rows", 3) as progress:
         progress.take("envoy_failed", {"envoy": "north", "reason": TITLE + FORGED + "[/red]"})
         progress.take("result", {"round": 1, "envoy": "[/]", "task": TITLE, "metrics": {"loss": 1.0}})
     printed = capsys.readouterr().err
@@ -69,6 +69,11 @@ def test_rows_of_metrics_show_it_escaped() -> None:
         json.dumps({"round": "1", "metrics": {}}),
         json.dumps({"metrics": {}}),
         json.dumps({"round": 1, "metrics": 3}),
+        json.dumps({"round": 1, "metrics": {"train": 0.5}}),
+        json.dumps({"round": 1, "metrics": {"train": {"loss": 10**400}}}),
+        json.dumps({"round": 10**400, "metrics": {}}),
+        json.dumps({"round": 1, "metrics": {}, "cohort": 3}),
+        json.dumps({"round": 1, "metrics": {}, "envoys": 3}),
         json.dumps({"round": 1, "metrics": {}, "traceback": 3}),
     ],
 )
