@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from federation.statistics import derive
+from federation.statistics import derive, is_better
 from workspace.learning.recipe import Recipe, Samples
 from workspace.learning.settings import TrainingSettings
 from workspace.learning.training import (
@@ -86,7 +86,8 @@ def train_alone(
     """
     model = initial_model(recipe, seed).to(device)
     memory: OptimizerState = {}
-    best, best_round, best_score = _copied(model), 0, float("-inf")
+    best, best_round = _copied(model), 0
+    best_score: float | None = None
     metrics, steps, samples, seconds = [], 0, 0, 0.0
     for number in range(rounds):
         report = train_round(
@@ -107,8 +108,8 @@ def train_alone(
             sums = evaluate(recipe, model, validation, settings, device=device)
             metrics.append(derive(kind, sums, recipe.classes))
         # Without validation samples there is nothing to choose by: the last model is taken.
-        score = metrics[-1][best_metric] * (1 if maximize else -1) if metrics else float(number)
-        if score > best_score:
+        score = metrics[-1].get(best_metric) if metrics else None
+        if score is None or best_score is None or is_better(score, best_score, maximize):
             best, best_round, best_score = _copied(model), number + 1, score
     model.load_state_dict(best)
     return BaselineResult(model, best_round, metrics, steps, samples, seconds)
