@@ -198,7 +198,7 @@ def is_worst(score: float, maximize: bool) -> bool:
 def is_better(score: float, best: float, maximize: bool) -> bool:
     """Say whether a model is better than the best of the rounds before it, by the scores of both.
 
-    Of equal ones the earlier is, unless both are at the worst: that says nothing of either, and the later has learnt for longer.
+    Of equal ones the earlier is, but at the worst, which says nothing of either, the later: it has learnt for longer.
     A BLEU is 0 in all rounds of a short experiment, and the untrained model, which is the earliest, must not be its outcome.
     """
     sign = 1 if maximize else -1
