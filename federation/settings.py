@@ -32,7 +32,7 @@ class NoSettings:
 
 @dataclass(frozen=True)
 class AggregatorSettings:
-    """How long to train, and which model is the best one; ties go to the earlier round."""
+    """How long to train, and which model is the best one; `federation.statistics.is_better` settles ties."""
 
     rounds_to_train: Count
     best_metric: Name = "accuracy"

@@ -190,6 +190,21 @@ def _most(dtype: np.dtype[Any], sites: int) -> int | float:
     return min(int(np.iinfo(dtype).max) + 1, _EXACT) // sites if dtype.kind in "iu" else np.inf
 
 
+def is_worst(score: float, maximize: bool) -> bool:
+    """Say whether no score is worse: what is to be maximised (accuracy, F1, recall, BLEU) begins at 0, a loss ends nowhere."""
+    return maximize and score == 0
+
+
+def is_better(score: float, best: float, maximize: bool) -> bool:
+    """Say whether a model is better than the best of the rounds before it, by the scores of both.
+
+    Of equal ones the earlier is, but at the worst, which says nothing of either, the later: it has learnt for longer.
+    A BLEU is 0 in all rounds of a short experiment, and the untrained model, which is the earliest, must not be its outcome.
+    """
+    sign = 1 if maximize else -1
+    return sign * score > sign * best or (score == best and is_worst(score, maximize))
+
+
 def _classification_layout(n_classes: int) -> Layout:
     return {
         "confusion": ("int64", (n_classes, n_classes)),

@@ -1,4 +1,4 @@
-"""The commands ``fed data``: look at how data would be divided, and synthesise some."""
+"""The commands ``fed data``: look at how data would be divided, and make some."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any
 import click
 
 from federation.help import Group
+from shard_descriptors.sample_data.command import sample
 
 
 @click.group(cls=Group)
 def data() -> None:
-    """Look at shards, or synthesise speech to try things out."""
+    """Look at shards, or make data to try things out."""
+
+
+data.add_command(sample)
 
 
 @data.command()

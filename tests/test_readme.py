@@ -31,7 +31,7 @@ FILES = [
 SERVICE = "# in a terminal of its own"
 READY = {"director": r"director listening on .*:(\d+)", "envoy": "connected to the director at"}
 # CI runs `make test` (this) and `make demo`; what they install is what we run in, and pip would need the network.
-NOT_RUN = ("make ", "python3 -m venv", "source ", "pip install")
+NOT_RUN = ("make ", "python3 -m venv", "source ", "pip install", "jupyter lab ")
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def outcome_of(
 def best_of(
     best: BestModel | None, round_number: int, scores: Sequence[float | None], direction: str
 ) -> BestModel | None:
-    """Compare the model that a round began with to the best so far; of equal ones the earlier is better."""
+    """Compare the model that a round began with to the best so far; `is_better` says what becomes of equal ones."""
     for score in scores:
         if score is not None:
             found = BestModel(round_number, score)

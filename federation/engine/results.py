@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from federation.engine.members import Member
+from federation.statistics import is_better, is_worst
 from federation.tensors import Tensors
 
 
@@ -43,9 +44,12 @@ class BestModel:
     score: float
 
     def beats(self, other: BestModel | None, direction: str) -> bool:
-        """Say whether this is better, where ``direction`` is "maximize" or "minimize"; of equal ones the earlier is."""
-        sign = 1 if direction == "maximize" else -1
-        return other is None or sign * self.score > sign * other.score
+        """Say whether this is better than an earlier one, where ``direction`` is "maximize" or "minimize"."""
+        return other is None or is_better(self.score, other.score, direction == "maximize")
+
+    def since(self, direction: str) -> int:
+        """Return the round from which nothing has been better: the first one while all scores are at the worst."""
+        return 0 if is_worst(self.score, direction == "maximize") else self.round_number
 
 
 @dataclass(frozen=True)

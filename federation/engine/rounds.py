@@ -299,7 +299,8 @@ initial_tensor_dict, rounds_to_train, callbacks
             and not self.assigner.get_all_tasks_for_round(self.rounds_to_train)
         )
         patience, reason = self.federation.patience, ""
-        if not last and best is not None and patience is not None and number - best.round_number >= patience:
+        since = best.since(self.best_direction) if best is not None else number
+        if not last and patience is not None and number - since >= patience:
             last = True
             reason = f"{self.best_metric} has not improved for {patience} rounds"
         failure = "" if last else self.participation.too_few()

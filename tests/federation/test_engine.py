@@ -234,6 +234,29 @@ def test_the_best_model_is_chosen_by_the_plans_metric_and_ties_go_to_the_earlier
     assert notes.closed[-1].best.score == 0.8
 
 
+def test_while_all_scores_are_the_worst_the_model_that_has_learnt_longest_is_the_best(
+    plan: CheckedPlan,
+) -> None:
+    aggregator, notes = opened(plan)
+    for _ in range(3):
+        run_round(aggregator, {"north": 1.0, "south": 1.0}, right=0)
+    assert [closed.best.round_number for closed in notes.closed if closed.best] == [0, 1, 2]
+    assert aggregator.finished
+
+
+def test_patience_ends_an_experiment_whose_scores_stay_the_worst(
+    tmp_path: Path, tiny_plan: dict[str, Any]
+) -> None:
+    tiny_plan["federation"]["settings"] |= {"classes": ["yes", "no"], "patience": 2}
+    tiny_plan["aggregator"]["settings"]["rounds_to_train"] = 9
+    aggregator, notes = opened(load_plan(write_yaml(tmp_path / "plan.yaml", tiny_plan)))
+    for _ in range(3):
+        run_round(aggregator, {"north": 1.0, "south": 1.0}, right=0)
+    assert aggregator.finished
+    assert notes.closed[-1].best is not None
+    assert notes.closed[-1].best.round_number == 2
+
+
 @pytest.mark.parametrize("rule", ["Median", "GeometricMedian"])
 def test_openfls_other_aggregation_functions_work(
     tmp_path: Path, tiny_plan: dict[str, Any], rule: str

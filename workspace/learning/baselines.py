@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from federation.statistics import derive
+from federation.statistics import derive, is_better
 from workspace.learning.recipe import Recipe, Samples
 from workspace.learning.settings import TrainingSettings
 from workspace.learning.training import (
@@ -94,7 +94,8 @@ def train_alone(
     """
     model = initial_model(recipe, seed).to(device)
     memory: OptimizerState = {}
-    best, best_round, best_score = _copied(model), 0, float("-inf")
+    best, best_round = _copied(model), 0
+    best_score: float | None = None
     metrics: list[dict[str, float]] = []
     steps, samples, seconds, done, interrupted = 0, 0, 0.0, 0, False
     try:
@@ -117,15 +118,16 @@ def train_alone(
                 sums = evaluate(recipe, model, validation, settings, device=device)
                 found = [derive(kind, sums, recipe.classes)]
             # Without validation samples there is nothing to choose by: the last model is taken.
-            score = found[0][best_metric] * (1 if maximize else -1) if found else float(number)
-            if score > best_score:
+            score = found[0].get(best_metric) if found else None
+            if score is None or best_score is None or is_better(score, best_score, maximize):
                 best, best_round, best_score = _copied(model), number + 1, score
             metrics += found
             steps, samples, seconds = steps + report.steps, samples + report.samples, seconds + report.seconds
             done = number + 1
             if notice is not None:
                 notice(
-                    number + 1.0, _outcome(derive(kind, report.statistics, recipe.classes), metrics, best_round)
+                    number + 1.0,
+                    _outcome(derive(kind, report.statistics, recipe.classes), metrics, best_round),
                 )
     except KeyboardInterrupt:
         interrupted = True

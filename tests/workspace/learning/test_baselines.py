@@ -49,6 +49,15 @@ def test_the_best_model_by_the_plans_metric_is_kept_and_ties_go_to_the_earlier(
     assert again[metric] == pytest.approx(values[result.best_round - 1])
 
 
+def test_while_all_scores_are_the_worst_the_model_that_has_learnt_longest_is_kept() -> None:
+    train, validation = Tones(0), Tones(0)
+    train.extend(clip for clip in Tones(30) if clip["label"] == 0)
+    validation.extend(clip for clip in Tones(9, seed=3) if clip["label"] == 2)
+    result = alone(rounds=4, train=train, validation=validation)
+    assert [row["accuracy"] for row in result.metrics] == [0.0] * 4
+    assert result.best_round == 4
+
+
 def test_without_validation_samples_the_last_model_is_kept() -> None:
     result = alone(validation=Tones(0))
     assert (result.best_round, result.metrics) == (3, [])
