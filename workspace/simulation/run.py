@@ -23,12 +23,13 @@ from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
 from federation.tensors import Tensors, chunks, digest, open_mapped
-from workspace.initial_exchange import InitialExchange, initial_exchange, write_model
+from workspace.initial_exchange import Earlier, InitialExchange, initial_exchange, write_model
 from workspace.metrics import metric_rows
 from workspace.simulation.memory import peak_memory_mb
 from workspace.simulation.pipes import PipeClient, PipeLink, run_workers
 from workspace.simulation.turns import TurnClient, describe, take_turns
 
+FROZEN = "frozen.safetensors"
 Notice = Callable[[str, Mapping[str, Any]], None]
 
 
@@ -176,7 +177,8 @@ def simulate(
         aggregator = build_aggregator(plan, names, exchange.tensors, record, planned=cohorts, samples=samples)
         aggregator.go_on()
         device = _resolved(device)
-        orders = _orders(plan, federation, exchange.frozen_fingerprint, device)
+        frozen = _write_frozen(exchange, folder)
+        orders = _orders(plan, federation, exchange.frozen_fingerprint, frozen, device)
         if processes == 1:
             _run_here(aggregator, orders, names)
         else:
@@ -227,12 +229,26 @@ def _resolved(device: str) -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
-def _orders(plan: CheckedPlan, federation: FederationFile, fingerprint: str, device: str) -> dict[str, Any]:
+def _write_frozen(exchange: InitialExchange, folder: Path) -> str:
+    """Write what is frozen by value for the workers and for later plans; return the file, or nothing."""
+    path = folder / FROZEN
+    path.unlink(missing_ok=True)
+    if not exchange.frozen:
+        return ""
+    with path.open("wb") as file:
+        file.writelines(chunks(exchange.frozen))
+    return str(path)
+
+
+def _orders(
+    plan: CheckedPlan, federation: FederationFile, fingerprint: str, frozen: str, device: str
+) -> dict[str, Any]:
     """Say in plain data what a worker needs."""
     return {
         "plan": plan.to_json(),
         "name": plan.name,
         "frozen_fingerprint": fingerprint,
+        "frozen": frozen,
         "device": device,
         "checkpoints": dict(federation.checkpoints),
         "envoys": {name: plain(entry.shard_descriptor) for name, entry in federation.envoys.items()},
@@ -266,7 +282,8 @@ def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> A
     plan = plan_from_json(orders["plan"], orders["name"])
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.federation.torch_threads))
     shard = open_shard(Component(**orders["envoys"][name]))
-    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"])
+    frozen = open_mapped(Path(orders["frozen"])) if orders["frozen"] else {}
+    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"], frozen)
     return build_collaborator(plan, shard, client, site)
 
 
@@ -289,8 +306,9 @@ def _test(
     return derive(plan.federation.metrics, sums, plan.federation.classes)
 
 
-def _earlier(folder: Path, name: str, which: str) -> Tensors:
+def _earlier(folder: Path, name: str, which: str) -> Earlier:
     path = inside(folder.parent, name, f"exchanged_{which}.safetensors")
     if not path.is_file():
         raise InputError(f"federation.settings.start_from: no earlier simulation {name!r} beside {folder}")
-    return open_mapped(path)
+    frozen = inside(folder.parent, name, FROZEN)
+    return Earlier(open_mapped(path), open_mapped(frozen) if frozen.is_file() else {})
