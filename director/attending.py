@@ -192,5 +192,6 @@ class Attending:
                 code_hash=row.code_hash,
                 submitted=submitted(self._journal, row.name),
                 amendments=amendments(self._journal, row.name),
+                frozen=row.frozen,
             )
         )

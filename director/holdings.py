@@ -47,7 +47,7 @@ class Holdings:
         if self._journal.experiment_of_submission(submission.id) is not None:
             yield  # sent once more, it gets the answer that got lost
             return
-        size, most, key = submission.blob.size, self._limits.disk_bytes, object()
+        size, most, key = submission.blob.size + submission.frozen.size, self._limits.disk_bytes, object()
         if size > most:
             raise InputError(f"a model of {size} bytes is above the director's limit disk_gib, {most} bytes")
         with self._lock:
@@ -57,7 +57,7 @@ class Holdings:
                     f"the limit queued of the director, {self._limits.queued} experiments that wait, is reached by {member}: "
                     "wait until some have started, or stop them"
                 )
-            if (held := self._held(member, {row.model for row in queue})) + size > most:
+            if (held := self._held(member, {blob for row in queue for blob in row.blobs})) + size > most:
                 raise Refused(
                     f"the limit disk_gib of the director, {self._limits.disk_gib:g}, would be passed by {member}: "
                     f"{held} bytes are queued or on their way, {size} are to come; wait until some have started, or stop them"

@@ -300,7 +300,8 @@ class Journal:
         """Return all blobs that the journal names."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT model FROM experiments UNION SELECT best_model FROM experiments UNION SELECT blob FROM results"
+                "SELECT model FROM experiments UNION SELECT best_model FROM experiments"
+                " UNION SELECT frozen_model FROM experiments UNION SELECT blob FROM results"
             ).fetchall()
         return {row[0] for row in rows if row[0]}
 
@@ -309,6 +310,7 @@ class Journal:
             self._connection.execute(
                 "SELECT EXISTS (SELECT 1 FROM experiments WHERE model = :blob)"
                 " OR EXISTS (SELECT 1 FROM experiments WHERE best_model = :blob)"
+                " OR EXISTS (SELECT 1 FROM experiments WHERE frozen_model = :blob)"
                 " OR EXISTS (SELECT 1 FROM results WHERE blob = :blob)",
                 {"blob": blob},
             ).fetchone()[0]

@@ -161,11 +161,19 @@ def _keep_norms(connection: sqlite3.Connection) -> None:
     connection.execute("ALTER TABLE results ADD COLUMN norm REAL")
 
 
+def _keep_frozen_parts(connection: sqlite3.Connection) -> None:
+    """Make room for what is frozen by value; earlier versions have nothing of the kind."""
+    connection.execute("ALTER TABLE experiments ADD COLUMN frozen_model TEXT NOT NULL DEFAULT ''")
+    connection.execute("ALTER TABLE experiments ADD COLUMN frozen_bytes INTEGER NOT NULL DEFAULT 0")
+    connection.execute("CREATE INDEX experiments_by_frozen_model ON experiments (frozen_model)")
+
+
 _STEPS: list[Callable[[sqlite3.Connection], None]] = [
     _create,
     _keep_needs_beside_plans,
     _keep_members,
     _keep_signatures,
     _keep_norms,
+    _keep_frozen_parts,
 ]
 VERSION = len(_STEPS)

@@ -23,7 +23,7 @@ from federation.engine.members import Member
 from federation.engine.results import BestModel, OpenedRound, Progress, TaskOutput
 from federation.errors import ExperimentFailed, FederationError
 from federation.plan import plan_from_json
-from federation.tensors import unpack
+from federation.tensors import Tensors, unpack
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def build(
         aggregator = build_aggregator(
             plan,
             [member.name for member in members],
-            blobs.open(row.model),
+            _models(row, blobs),
             JournalRecord(row.name, journal, blobs, uploads, notify),
             progress=_progress(row, members, opened),
             there=(),
@@ -83,6 +83,13 @@ def build(
         said = "; ".join(str(error).splitlines()) or type(error).__name__
         raise ExperimentFailed(f"it cannot be opened: {said}") from error
     return Live(aggregator, plan.federation)
+
+
+def _models(row: ExperimentRow, blobs: BlobStore) -> Tensors:
+    """Open an experiment's model; what is frozen by value must be whole as well, for the sites to fetch."""
+    if row.frozen_model:
+        blobs.check(row.frozen_model)
+    return blobs.open(row.model)
 
 
 def _progress(row: ExperimentRow, members: Sequence[MemberRow], opened: OpenRow | None) -> Progress:

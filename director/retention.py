@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 DAY_SECONDS = 24 * 3600.0
 PRUNED = "pruned"
+NO_MODELS = {"model": "", "best_model": "", "frozen_model": ""}
 
 
 class Retention:
@@ -93,8 +94,8 @@ class Retention:
                     f"experiment {name} is {row.state}; end it with `fed stop {name}` to remove it"
                 )
             members = self._members(name)
-            blobs = [row.model, row.best_model, *self._journal.clear_results(name)]
-            self._journal.update_experiment(name, state=REMOVED, reason="", model="", best_model="")
+            blobs = [*row.blobs, *self._journal.clear_results(name)]
+            self._journal.update_experiment(name, state=REMOVED, reason="", **NO_MODELS)
             self._journal.erase(name)
             self._journal.add_event(name, REMOVED, {"by": by})
         logger.info("experiment %s: removed by %s", name, by)
@@ -108,10 +109,10 @@ class Retention:
             if not self._is_old(row := self._row(name)):
                 return
             members = self._members(name)
-            self._journal.update_experiment(name, model="", best_model="")
+            self._journal.update_experiment(name, **NO_MODELS)
             self._journal.add_event(name, PRUNED, {"by": by})
         logger.info("experiment %s: its models are pruned by %s", name, by)
-        self._done_with(name, members, [row.model, row.best_model])
+        self._done_with(name, members, row.blobs)
 
     def _is_old(self, row: ExperimentRow) -> bool:
         assert self._days is not None

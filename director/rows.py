@@ -9,6 +9,7 @@ from typing import Any
 
 from director.needs import Needs
 from federation.engine.members import ACTIVE, TAKE_PART
+from federation.protocol import federation_pb2 as pb
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class ExperimentRow(Needs):
     """An experiment as it stands on disk, without its plan.
 
     ``cohort`` are its envoys but for those that have failed or were excluded; ``model`` and ``best_model`` are blobs,
-    ``best_round`` is -1 without one. ``signed`` says that there is a signed submission, by ``submitted_by``.
+    ``best_round`` is -1 without one. ``frozen_model`` is the blob, of ``frozen_bytes``, of what is frozen by value, if anything
+    is. ``signed`` says that there is a signed submission, by ``submitted_by``.
     """
 
     submission: str
@@ -33,7 +35,19 @@ class ExperimentRow(Needs):
     best_round: int
     best_score: float
     best_model: str
+    frozen_model: str = ""
+    frozen_bytes: int = 0
     signed: bool = False
+
+    @property
+    def frozen(self) -> pb.Blob | None:
+        """What is frozen by value, as it is announced; None if nothing is."""
+        return pb.Blob(sha256=self.frozen_model, size=self.frozen_bytes) if self.frozen_model else None
+
+    @property
+    def blobs(self) -> list[str]:
+        """The blobs that it names."""
+        return [blob for blob in (self.model, self.best_model, self.frozen_model) if blob]
 
     @property
     def signer(self) -> str:

@@ -16,6 +16,8 @@ from federation.engine.client import StaleRound
 from federation.errors import InputError
 from federation.protocol import federation_pb2 as pb
 
+FROZEN = "frozen"
+
 
 class DirectorService(EnvoyCalls, UserCalls):
     """Answers envoys, workspaces and operators; here is what more than one may ask. Its parameters are those of `Desk`."""
@@ -27,35 +29,41 @@ class DirectorService(EnvoyCalls, UserCalls):
 
     @sending("envoy", *USERS)
     def GetModel(self, request: pb.ModelRequest, caller: Caller) -> Iterator[pb.ModelChunk]:  # noqa: N802
-        """Stream the open round's model to an envoy, or the best or last model to a workspace."""
+        """Stream the open round's model to an envoy, the best or last model to a workspace, what is frozen to both."""
         if caller.role == "envoy":
             self._member_of(caller)
-            info, pieces = self._opened(caller.experiment, best=False, round_number=request.round)
-        elif request.kept in ("best", "last"):
+            kept = FROZEN if request.kept == FROZEN else "last"
+            info, pieces = self._opened(
+                caller.experiment, kept, round_number=None if kept == FROZEN else request.round
+            )
+        elif request.kept in ("best", "last", FROZEN):
             self._rights.require_reading(caller)
-            info, pieces = self._opened(caller.experiment, best=request.kept == "best")
+            info, pieces = self._opened(caller.experiment, request.kept)
             self.audit.noted(caller.entry("model"))
         else:
-            raise InputError("ask for the best or the last model")
+            raise InputError("ask for the best or the last model, or what is frozen")
         yield pb.ModelChunk(info=info)
         for piece in pieces:
             yield pb.ModelChunk(data=piece)
 
     def _opened(
-        self, experiment: str, best: bool, round_number: int | None = None
+        self, experiment: str, kept: str, round_number: int | None = None
     ) -> tuple[pb.ModelInfo, Iterator[bytes]]:
-        """Open an experiment's best or last model (for the round that must be open), which may be removed while it is sent."""
+        """Open a model of an experiment (of the round that must be open), which may be removed while it is sent."""
         with self._experiments.unchanged():
             row = self._experiments.with_models(experiment)
             if round_number not in (None, row.round):
                 raise StaleRound(f"round {round_number} is not open; round {row.round} is")
-            best = best and bool(row.best_model)
-            sha256 = row.best_model if best else row.model
+            best = kept == "best" and bool(row.best_model)
+            sha256 = row.frozen_model if kept == FROZEN else row.best_model if best else row.model
+            if not sha256:
+                raise InputError(f"nothing of experiment {experiment} is frozen by value")
             info = pb.ModelInfo(
                 blob=pb.Blob(sha256=sha256, size=self._blobs.size(sha256)),
                 round=row.best_round if best else row.round,
                 # A site has it from its order.
                 plan=self._experiments.plan(row.name) if round_number is None else "",
                 frozen_fingerprint=row.frozen_fingerprint,
+                frozen=row.frozen,
             )
             return info, self._blobs.stream(sha256)

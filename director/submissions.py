@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from director.blobs import BlobStore
@@ -19,7 +19,7 @@ from federation.errors import InputError, Refused
 from federation.names import is_experiment_name
 from federation.plan import CheckedPlan, plan_from_json
 from federation.protocol import federation_pb2 as pb
-from federation.tensors import all_finite
+from federation.tensors import Tensors, all_finite
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Submissions:
         try:
             name = self._write(submission, plan, pieces, submitted_by, is_signed)
         finally:
-            discard_unreferenced(self.journal, self.blobs, [submission.blob.sha256])
+            discard_unreferenced(self.journal, self.blobs, [submission.blob.sha256, submission.frozen.sha256])
         logger.info("experiment %s: submitted by %s", name, submitted_by)
         return name
 
@@ -77,10 +77,11 @@ class Submissions:
             raise InputError(
                 "\n".join(f"the director refuses {line}" for line in str(error).splitlines())
             ) from error
-        if not 0 < submission.blob.size <= self.max_model_bytes:
-            raise InputError(
-                f"a model of {submission.blob.size} bytes; this director takes up to {self.max_model_bytes} (max_model_gib)"
-            )
+        for blob in (submission.blob, submission.frozen)[: 1 + submission.HasField("frozen")]:
+            if not 0 < blob.size <= self.max_model_bytes:
+                raise InputError(
+                    f"a model of {blob.size} bytes; this director takes up to {self.max_model_bytes} (max_model_gib)"
+                )
         return plan
 
     def _write(
@@ -91,11 +92,11 @@ class Submissions:
         submitted_by: str,
         is_signed: bool,
     ) -> str:
-        with self.blobs.held(submission.blob.sha256):
-            model = self.blobs.receive(pieces, submission.blob.sha256, submission.blob.size)
-            tensors = self.blobs.open(model)
-            if not tensors or not all(all_finite(value) for value in tensors.values()):
-                raise Refused("the initial model has no tensors, or holds NaN or infinity")
+        with self.blobs.held(submission.blob.sha256), self.blobs.held(submission.frozen.sha256):
+            first, rest = divided(pieces, submission.blob.size, submission.HasField("frozen"))
+            tensors = dict(self._received(first, submission.blob, "the initial model"))
+            if submission.HasField("frozen"):
+                tensors |= self._received(rest, submission.frozen, "what is frozen")
             parameters = sum(value.size for value in tensors.values())
             with self.journal.transaction():
                 # It may have come a second time while the first was received.
@@ -113,10 +114,12 @@ class Submissions:
                     ended=0.0,
                     cohort=(),
                     round=0,
-                    model=model,
+                    model=submission.blob.sha256,
                     best_round=-1,
                     best_score=0.0,
                     best_model="",
+                    frozen_model=submission.frozen.sha256,
+                    frozen_bytes=submission.frozen.size,
                 )
                 self.journal.add_experiment(row, plan.to_json())
                 body = {"by": submitted_by, "plan": plan.name}
@@ -125,3 +128,31 @@ class Submissions:
                     body["submission"] = submission.id
                 self.journal.add_event(row.name, "submitted", body)
         return row.name
+
+    def _received(self, pieces: Iterable[bytes], announced: pb.Blob, what: str) -> Tensors:
+        tensors = self.blobs.open(self.blobs.receive(pieces, announced.sha256, announced.size))
+        if not tensors or not all(all_finite(value) for value in tensors.values()):
+            raise Refused(f"{what} has no tensors, or holds NaN or infinity")
+        return tensors
+
+
+def divided(pieces: Iterable[bytes], size: int, in_two: bool) -> tuple[Iterator[bytes], Iterator[bytes]]:
+    """Divide what arrives into its first bytes and, where there are two parts, the rest; to be read in this order."""
+    source = iter(pieces)
+    if not in_two:
+        return source, iter(())
+    over: list[bytes] = []
+
+    def first() -> Iterator[bytes]:
+        left = size
+        while left and (piece := next(source, None)) is not None:
+            mine, others = piece[:left], piece[left:]
+            left -= len(mine)
+            over.extend([others] if others else [])
+            yield mine
+
+    def rest() -> Iterator[bytes]:
+        yield from over
+        yield from source
+
+    return first(), rest()

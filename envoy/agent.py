@@ -16,6 +16,7 @@ from functools import partial
 from envoy.config import EnvoyConfig
 from envoy.connection import Connection
 from envoy.failures import Failures
+from envoy.frozen import remove_unfinished
 from envoy.hours import Hours
 from envoy.kept import Kept
 from envoy.policy import (
@@ -94,6 +95,8 @@ class Agent:
             If the director refuses this envoy (certificate, role).
         """
         self._announcement = check(self._shard_and_code())
+        remove_unfinished(self._kept.frozen)
+        self._kept.drop_unnamed()
         try:
             for order in self._link.stream(self._connect, endless=True):
                 if order.HasField("connected"):
@@ -213,6 +216,9 @@ class Agent:
             bounds=bounds_of(self._config.policy),
             model_sha256=start.submitted.blob.sha256,
             model_size=start.submitted.blob.size,
+            frozen=str(self._kept.frozen),
+            frozen_sha256=start.frozen.sha256,
+            frozen_size=start.frozen.size,
         )
         return run.work(order, partial(has_room, self._state), away, closed=self._hours.closed)
 
@@ -221,6 +227,8 @@ class Agent:
         try:
             # A name that an earlier submission had must not bring that one's personal layers into this one.
             self._trust.take(start, self._director, first=partial(self._kept.clear, start.experiment))
+            if start.HasField("frozen"):
+                self._kept.name_frozen(start.experiment, start.frozen.sha256)
         except Refused as error:
             return pb.Failure(reason=str(error))
         except InputError as error:  # its certificates are perhaps being replaced

@@ -86,21 +86,37 @@ class GrpcAggregatorClient:
 
     def get_model(self, round_number: int) -> Tensors:
         """Download the model that a round starts from."""
-        request = pb.ModelRequest(round=round_number)
+        info, tensors = self._fetch(pb.ModelRequest(round=round_number), self.most_bytes)
+        if round_number == 0 and self._signed not in (None, info.blob):
+            raise Refused("the director's initial model is not the one that was signed")
+        return tensors
+
+    def get_frozen(self, announced: pb.Blob, path: Path) -> Tensors:
+        """Download what is frozen by value to a file.
+
+        Raises
+        ------
+        Refused
+            If the director sends something else than was announced.
+        """
+        info, tensors = self._fetch(pb.ModelRequest(kept="frozen"), min(announced.size, MOST_BYTES), path)
+        if info.blob != announced:
+            path.unlink()
+            raise Refused("what the director sends as frozen is not what was announced")
+        return tensors
+
+    def _fetch(
+        self, request: pb.ModelRequest, most: int, keep: Path | None = None
+    ) -> tuple[pb.ModelInfo, Tensors]:
         attempts = count(1)
 
-        def fetch(stub: rpc.DirectorStub) -> Tensors:
+        def fetch(stub: rpc.DirectorStub) -> tuple[pb.ModelInfo, Tensors]:
             try:
-                info, tensors = download(
-                    stub, request, self._metadata, self._downloads, lambda _: self.most_bytes
-                )
+                return download(stub, request, self._metadata, self._downloads, lambda _: most, keep)
             except OtherBytes as error:
                 if next(attempts) < MOST_DAMAGED:
                     raise
                 raise Refused(f"{error} ({MOST_DAMAGED} times)") from error
-            if round_number == 0 and self._signed not in (None, info.blob):
-                raise Refused("the director's initial model is not the one that was signed")
-            return tensors
 
         return self._link.call(fetch)
 

@@ -177,6 +177,8 @@ def _check_order(start: pb.Start, signer: str) -> None:
         raise Refused(f"what {signer} has signed names no initial model")
     if start.frozen_fingerprint != submission.frozen_fingerprint:
         raise Refused(f"the order's frozen part is not the one that {signer} has signed")
+    if start.frozen != submission.frozen:
+        raise Refused(f"what is frozen by value is not what {signer} has signed")
     if start.code_hash != submission.code_hash and "true" not in accepts_code:
         raise Refused(f"the order's code is not the one that {signer} has signed")
     try:

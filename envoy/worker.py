@@ -17,11 +17,13 @@ import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from envoy.client import GrpcAggregatorClient
 from envoy.connection import Connection
+from envoy.frozen import frozen_part
 from envoy.hours import Hours, OutsideHours
 from envoy.policy import refusal_of_model
 from envoy.room import what_is_full, words_of
@@ -34,6 +36,7 @@ from federation.permissions import keep_private
 from federation.plan import plan_from_json
 from federation.protocol import federation_pb2 as pb
 from federation.schema import Component
+from federation.tensors import Tensors
 
 logger = logging.getLogger("envoy.worker")
 
@@ -60,6 +63,9 @@ class WorkOrder:
     bounds: Mapping[str, float] = field(default_factory=dict)
     model_sha256: str = ""  # of the initial model, where somebody has signed it
     model_size: int = 0
+    frozen: str = ""  # the folder of what is frozen by value; and what of it is needed, if anything is
+    frozen_sha256: str = ""
+    frozen_size: int = 0
 
     def to_json(self) -> str:
         """Write the order for the worker's standard input."""
@@ -93,13 +99,25 @@ def _collaborate(order: WorkOrder, name: str, client: GrpcAggregatorClient) -> N
     from federation.engine.build import Site, build_collaborator
 
     shard = open_shard(Component(**order.shard_descriptor))
-    site = Site(name, order.device, order.checkpoints, order.frozen_fingerprint, order.state)
+    frozen = _frozen_part(order, client)
+    site = Site(name, order.device, order.checkpoints, order.frozen_fingerprint, frozen, order.state)
     collaborator = build_collaborator(plan, shard, client, site)
     runner = collaborator.task_runner
-    if (reason := refusal_of_model(order.bounds, runner.parameters, runner.disk_bytes)) is not None:
+    disk_bytes = runner.disk_bytes + order.frozen_size
+    if (reason := refusal_of_model(order.bounds, runner.parameters, disk_bytes)) is not None:
         raise Refused(reason)
     client.most_bytes = runner.most_bytes
     collaborator.run()
+
+
+def _frozen_part(order: WorkOrder, client: GrpcAggregatorClient) -> Tensors:
+    """Return what the experiment has frozen by value: nothing, what is here, or what the director sends."""
+    if not order.frozen_sha256:
+        return {}
+    if (reason := refusal_of_model(order.bounds, 0, order.frozen_size)) is not None:
+        raise Refused(reason)
+    announced = pb.Blob(sha256=order.frozen_sha256, size=order.frozen_size)
+    return frozen_part(Path(order.frozen), order.frozen_sha256, partial(client.get_frozen, announced))
 
 
 def _end_with_the_agent() -> None:

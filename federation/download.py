@@ -12,9 +12,10 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryFile
-from typing import BinaryIO
+from tempfile import NamedTemporaryFile, TemporaryFile
+from typing import BinaryIO, cast
 
 from federation.errors import Refused, Unreachable
 from federation.protocol import federation_pb2 as pb
@@ -24,6 +25,7 @@ from federation.tensors import Tensors, unpack
 TRANSFER_SECONDS = 3600.0
 MOST_BYTES = 8 << 30
 """Where nobody knows better: what a director takes by default."""
+UNFINISHED = ".part"
 RESERVE_BYTES = 64 << 20
 RESERVE_SHARE = 20
 """A disk is never filled: so much of it is left, or a twentieth part of a small one."""
@@ -39,6 +41,7 @@ def download(
     metadata: Sequence[tuple[str, str]],
     folder: Path,
     most: Callable[[pb.ModelInfo], int] = lambda _: MOST_BYTES,
+    keep: Path | None = None,
 ) -> tuple[pb.ModelInfo, Tensors]:
     """Download a model.
 
@@ -50,6 +53,8 @@ def download(
         On the disk that takes it; made if it is not there.
     most
         Returns how many bytes the model may have, given what is announced of it; called before any of them arrives.
+    keep
+        The file that it becomes when all of it is there, in the place of one without a name.
 
     Raises
     ------
@@ -74,7 +79,7 @@ def download(
             raise Refused(f"the director announces a model of {size:,} bytes; it can have {limit:,} at most")
         folder.mkdir(parents=True, exist_ok=True)
         require_room(folder, size)
-        with TemporaryFile(dir=folder) as file:
+        with TemporaryFile(dir=folder) if keep is None else _becoming(keep) as file:
             found = _write((chunk.data for chunk in stream), size, file)
             if found != info.blob.sha256:
                 raise OtherBytes(
@@ -84,6 +89,21 @@ def download(
             return info, unpack(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
     finally:
         stream.cancel()
+
+
+@contextmanager
+def _becoming(path: Path) -> Iterator[BinaryIO]:
+    """Give a file that gets its name, on disk, when nothing has gone wrong with it; until then it ends in ``.part``."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED, delete=False) as file:
+        unfinished = Path(file.name)
+        try:
+            yield cast(BinaryIO, file)
+            file.flush()
+            os.fsync(file.fileno())
+            unfinished.replace(path)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
 
 
 def require_room(folder: Path, size: int) -> None:

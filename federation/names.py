@@ -11,6 +11,7 @@ from federation.errors import InputError
 
 _PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _EXPERIMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 # OpenFL marks tensors with these words and with the collaborator's name alike.
 _TAGS = {"model", "delta", "trained", "metric", "validate_agg", "validate_local"}
 _TAGS |= {"aggregated", "compressed", "lossy_compressed"}
@@ -47,3 +48,8 @@ MemberName = Annotated[str, AfterValidator(_checked)]
 def is_experiment_name(name: str) -> bool:
     """Say whether an experiment may bear a name, which leads out of no folder."""
     return _EXPERIMENT.fullmatch(name) is not None
+
+
+def is_sha256(name: str) -> bool:
+    """Say whether a text is a SHA-256 in hexadecimal, as blobs are named."""
+    return _SHA256.fullmatch(name) is not None

@@ -226,6 +226,8 @@ def _checked(
     for key in UNWRITTEN:
         if written[key] == defaults[key].default:
             del written[key]
+    if written["start_from"] is not None and written["start_from"]["take"] is None:
+        del written["start_from"]["take"]
     settings: Any = sections.task_runner.settings
     if (known := experiment_to_check(settings["experiment"], experiment)) is not None:
         settings, _ = schema.check_part(content, SETTINGS, known.settings)

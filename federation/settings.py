@@ -73,10 +73,22 @@ class PercentageSettings:
 
 @dataclass(frozen=True)
 class StartFrom:
-    """Begin with the result of an earlier experiment instead of the initial model."""
+    """Begin with the result of an earlier experiment instead of the initial model.
+
+    Parameters
+    ----------
+    experiment : str
+        Its name.
+    which : {"best", "last"}
+        Which of its models.
+    take : list of str, optional
+        Parts of the model, as its experiment names them (``encoder``), or patterns of tensor names (``wav2vec2.*``): what fits
+        is taken, the rest is new by the seed. The whole model by default.
+    """
 
     experiment: Name
     which: Literal["best", "last"] = "best"
+    take: Annotated[list[Name], Field(min_length=1, max_length=100), AfterValidator(_distinct)] | None = None
 
 
 @dataclass(frozen=True)

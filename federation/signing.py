@@ -35,6 +35,7 @@ MAX_CERTIFICATE = 16 << 10
 MAX_SIGNATURE = 1 << 10
 
 _SUBMISSION = b"fed-submission-1\0"
+_SUBMISSION_2 = b"fed-submission-2\0"  # with tensors that are frozen by value
 _AMENDMENT = b"fed-amendment-1\0"
 _INTRODUCTION = b"fed-introduction-1\0"
 
@@ -55,8 +56,7 @@ def text_of(tag: bytes, *fields: str | bytes) -> bytes:
 
 def text_of_submission(submission: pb.Submission) -> bytes:
     """Return what is signed of a submission: all that decides what a site does, but for the experiment's name."""
-    return text_of(
-        _SUBMISSION,
+    signed = [
         submission.director,
         submission.id,
         submission.code_hash,
@@ -64,7 +64,10 @@ def text_of_submission(submission: pb.Submission) -> bytes:
         str(submission.blob.size),
         submission.frozen_fingerprint,
         submission.plan,
-    )
+    ]
+    if not submission.HasField("frozen"):
+        return text_of(_SUBMISSION, *signed)
+    return text_of(_SUBMISSION_2, *signed, submission.frozen.sha256, str(submission.frozen.size))
 
 
 def text_of_amendment(director: str, submission: str, number: int, settings: Mapping[str, str]) -> bytes:

@@ -36,6 +36,9 @@ from workspace.signed import sign_submission, signed_amendment
 if TYPE_CHECKING:
     import pandas as pd
 
+    from workspace.initial_exchange import Earlier
+    from workspace.learning.recipe import Role
+
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
@@ -145,12 +148,16 @@ class Federation:
             frozen_fingerprint=exchange.frozen_fingerprint,
             blob=pb.Blob(sha256=sha256, size=size),
         )
+        if exchange.frozen:
+            sha256, size = measure(exchange.frozen)
+            submission.frozen.CopyFrom(pb.Blob(sha256=sha256, size=size))
         sign_submission(submission, self.credentials, self.director_name(RESTART_SECONDS))
 
         def upload() -> Iterator[pb.SubmitChunk]:
             yield pb.SubmitChunk(submission=submission)
-            for piece in chunks(exchange.tensors):
-                yield pb.SubmitChunk(data=piece)
+            for tensors in filter(None, (exchange.tensors, exchange.frozen)):
+                for piece in chunks(tensors):
+                    yield pb.SubmitChunk(data=piece)
 
         made = self.call(lambda stub: stub.Submit(upload(), timeout=TRANSFER_SECONDS), RESTART_SECONDS)
         if not is_experiment_name(made.name):
@@ -169,9 +176,11 @@ class Federation:
             return ""
         return self.call(lambda stub: ask(stub, self.address, ours), patience)
 
-    def _earlier(self, experiment: str, which: str) -> Tensors:
+    def _earlier(self, experiment: str, which: str) -> Earlier:
+        from workspace.initial_exchange import Earlier
+
         try:
-            return Experiment(self, experiment).tensors(which)
+            return Earlier(*Experiment(self, experiment)._whole(which)[1:])
         except InputError as error:
             raise InputError(f"federation.settings.start_from: {error}") from error
 
@@ -314,27 +323,35 @@ class Experiment:
             If the frozen part here is not that which the experiment was submitted with, or the folder holds another model,
             which only ``force`` replaces.
         """
-        from workspace.initial_exchange import InitialExchange, build_model, write_model
-        from workspace.learning.exchange import frozen_fingerprint, tensor_specs
+        from workspace.initial_exchange import InitialExchange, build_model, require_frozen, write_model
+        from workspace.learning.exchange import load_frozen, tensor_specs
 
         @cache
-        def built(plan: str, expected: str) -> InitialExchange:
+        def built(plan: str) -> InitialExchange:
             recipe, model = build_model(plan_from_json(plan, self.name), self._federation.checkpoints)
-            fingerprint = frozen_fingerprint(model, recipe.role)
-            if fingerprint != expected:
-                raise InputError(
-                    f"the frozen part of the model differs here ({fingerprint[:12]}) from that of the experiment "
-                    f"({expected[:12]}); use the checkpoint files and versions that it was submitted with"
-                )
-            return InitialExchange(recipe, model, {}, fingerprint)
+            return InitialExchange(recipe, model, {}, "")
 
-        def most(info: pb.ModelInfo) -> int:
-            exchange = built(info.plan, info.frozen_fingerprint)
-            return most_bytes(tensor_specs(exchange.model, exchange.recipe.role))
+        def most(info: pb.ModelInfo, role: Role) -> int:
+            exchange = built(info.plan)
+            if not info.HasField("frozen"):
+                require_frozen(exchange, info.frozen_fingerprint)
+            return most_bytes(tensor_specs(exchange.model, exchange.recipe.role, role))
 
-        info, tensors = self._download(which, most)
-        write_model(built(info.plan, info.frozen_fingerprint), tensors, Path(folder), force)
+        info, tensors, frozen = self._whole(which, most)
+        exchange = built(info.plan)
+        load_frozen(exchange.model, frozen, exchange.recipe.role)
+        require_frozen(exchange, info.frozen_fingerprint)
+        write_model(exchange, tensors, Path(folder), force)
         return Path(folder)
+
+    def _whole(
+        self, which: str, most: Callable[[pb.ModelInfo, Role], int] = lambda info, role: MOST_BYTES
+    ) -> tuple[pb.ModelInfo, Tensors, Tensors]:
+        """Download a model, and what of it is frozen by value; ``most`` says how large its tensors of a role may be."""
+        info, tensors = self._download(which, lambda info: most(info, "exchanged"))
+        if not info.HasField("frozen"):
+            return info, tensors, {}
+        return info, tensors, self._download("frozen", lambda info: most(info, "frozen"))[1]
 
     def _download(
         self, which: str, most: Callable[[pb.ModelInfo], int] = lambda _: MOST_BYTES

@@ -19,6 +19,7 @@ from rich.progress import (
 from rich.table import Column
 
 from federation.printing import printable
+from federation.statistics import is_better
 from workspace.amounts import duration
 from workspace.metrics import headline, scores
 
@@ -112,14 +113,14 @@ class RoundProgress:
         self._print("  ".join(part for part in parts if part))
 
     def _find_best(self, number: int, told: object) -> None:
-        """Take over what the events say is best, or compare by the plan's metric; of equal ones the earlier is."""
+        """Take over what the events say is best, or compare by the plan's metric as the engine does."""
         if isinstance(told, int):
             self._best = told
         elif self._decided_by is not None:
             metric, more_is_better = self._decided_by
             new = self._validations.get(number, {}).get(metric)
             old = None if self._best is None else self._validations[self._best][metric]
-            if new is not None and (old is None or (new > old if more_is_better else new < old)):
+            if new is not None and (old is None or is_better(new, old, more_is_better)):
                 self._best = number
 
     def _describe(self, what: str) -> None:

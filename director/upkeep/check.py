@@ -24,6 +24,13 @@ from federation.tensors import unpack
 
 RECOVER = "restore it from a backup, or try `sqlite3 journal.sqlite .recover` on a copy"
 
+_WORDS = {
+    "model": ("model", "its model"),
+    "best_model": ("best", "its best model"),
+    "frozen_model": ("model", "its frozen part"),
+}
+"""Of a column that names blobs: the kind of problem, and what the blob is."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -106,10 +113,16 @@ def read_only(journal: Path) -> sqlite3.Connection:
 def named_in(connection: sqlite3.Connection) -> dict[str, str]:
     """Return the blobs that a journal names, each with one experiment that it belongs to."""
     rows = connection.execute(
-        "SELECT model, name FROM experiments UNION ALL SELECT best_model, name FROM experiments "
-        "UNION ALL SELECT blob, experiment FROM results"
+        "".join(f"SELECT {column}, name FROM experiments UNION ALL " for column in _blobs_of(connection))
+        + "SELECT blob, experiment FROM results"
     )
     return {str(row[0]): str(row[1]) for row in rows if row[0]}
+
+
+def _blobs_of(connection: sqlite3.Connection) -> list[str]:
+    """Return the columns in which an experiment names blobs; formats before 6 have nothing that is frozen by value."""
+    there = {row[1] for row in connection.execute("PRAGMA table_info(experiments)")}
+    return [column for column in _WORDS if column in there]
 
 
 def fault_of(folder: Path, name: str) -> str:
@@ -162,19 +175,16 @@ def _examine(connection: sqlite3.Connection, found: Findings, blobs: Path) -> No
 
 
 def _examine_experiments(connection: sqlite3.Connection, found: Findings, faults: dict[str, str]) -> None:
-    query = (
-        "SELECT name, state, round, plan, cohort, model, best_model FROM experiments ORDER BY created, name"
-    )
+    columns = _blobs_of(connection)
+    query = f"SELECT name, state, round, plan, {', '.join(columns)} FROM experiments ORDER BY created, name"
     for row in connection.execute(query):
         name, state = row["name"], row["state"]
         found.experiments.append({"name": name, "state": state, "round": row["round"]})
         if not _is_json(row["plan"]):
             _add(found, "plan", f"experiment {name} ({state}): its plan cannot be read", name, state)
-        for kind, blob, words in (
-            ("model", row["model"], "its model"),
-            ("best", row["best_model"], "its best model"),
-        ):
-            if blob in faults:
+        for column in columns:
+            kind, words = _WORDS[column]
+            if (blob := row[column]) in faults:
                 back = "; it lies in blobs/aside" if blob in found.come_back else ""
                 says = f"experiment {name} ({state}): {words}, the blob {blob}, {faults[blob]}{back}"
                 _add(found, kind, says, name, state, (blob,))

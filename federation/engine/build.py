@@ -28,14 +28,15 @@ class Site:
     """What learning code must know of the place where it runs.
 
     ``checkpoints`` maps hub ids to local folders; ``frozen_fingerprint`` is that of the workspace's model, which this site's
-    must equal (None: do not compare); ``state`` is a folder of this site and experiment for what must outlive a process, such
-    as personal layers (None: there is only this process).
+    must equal (None: do not compare); ``frozen`` is what of its frozen part no checkpoint holds; ``state`` is a folder of this
+    site and experiment for what must outlive a process, such as personal layers (None: there is only this process).
     """
 
     name: str
     device: str = "cpu"
     checkpoints: Mapping[str, str] = field(default_factory=dict)
     frozen_fingerprint: str | None = None
+    frozen: Tensors = field(default_factory=dict)
     state: str | None = None
 
 

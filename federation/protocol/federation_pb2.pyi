@@ -158,20 +158,22 @@ class Order(_message.Message):
     def __init__(self, start: _Optional[_Union[Start, _Mapping]] = ..., stop: _Optional[str] = ..., connected: _Optional[_Union[Empty, _Mapping]] = ..., forget: _Optional[str] = ..., revoked: _Optional[_Union[Revocation, _Mapping]] = ...) -> None: ...
 
 class Start(_message.Message):
-    __slots__ = ("experiment", "plan", "frozen_fingerprint", "code_hash", "submitted", "amendments")
+    __slots__ = ("experiment", "plan", "frozen_fingerprint", "code_hash", "submitted", "amendments", "frozen")
     EXPERIMENT_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     CODE_HASH_FIELD_NUMBER: _ClassVar[int]
     SUBMITTED_FIELD_NUMBER: _ClassVar[int]
     AMENDMENTS_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
     experiment: str
     plan: str
     frozen_fingerprint: str
     code_hash: str
     submitted: Submission
     amendments: _containers.RepeatedCompositeFieldContainer[Amendment]
-    def __init__(self, experiment: _Optional[str] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., code_hash: _Optional[str] = ..., submitted: _Optional[_Union[Submission, _Mapping]] = ..., amendments: _Optional[_Iterable[_Union[Amendment, _Mapping]]] = ...) -> None: ...
+    frozen: Blob
+    def __init__(self, experiment: _Optional[str] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., code_hash: _Optional[str] = ..., submitted: _Optional[_Union[Submission, _Mapping]] = ..., amendments: _Optional[_Iterable[_Union[Amendment, _Mapping]]] = ..., frozen: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
 
 class Amendment(_message.Message):
     __slots__ = ("settings", "number", "signature")
@@ -225,16 +227,18 @@ class ModelChunk(_message.Message):
     def __init__(self, info: _Optional[_Union[ModelInfo, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class ModelInfo(_message.Message):
-    __slots__ = ("blob", "round", "plan", "frozen_fingerprint")
+    __slots__ = ("blob", "round", "plan", "frozen_fingerprint", "frozen")
     BLOB_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
     FROZEN_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
     blob: Blob
     round: int
     plan: str
     frozen_fingerprint: str
-    def __init__(self, blob: _Optional[_Union[Blob, _Mapping]] = ..., round: _Optional[int] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ...) -> None: ...
+    frozen: Blob
+    def __init__(self, blob: _Optional[_Union[Blob, _Mapping]] = ..., round: _Optional[int] = ..., plan: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., frozen: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
 
 class ResultChunk(_message.Message):
     __slots__ = ("info", "data")
@@ -369,7 +373,7 @@ class SubmitChunk(_message.Message):
     def __init__(self, submission: _Optional[_Union[Submission, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol", "director", "signature")
+    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol", "director", "signature", "frozen")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -380,6 +384,7 @@ class Submission(_message.Message):
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     DIRECTOR_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     plan: str
@@ -390,7 +395,8 @@ class Submission(_message.Message):
     protocol: int
     director: str
     signature: Signature
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ..., director: _Optional[str] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ...) -> None: ...
+    frozen: Blob
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ..., director: _Optional[str] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., frozen: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("settings", "accept_code", "amendment")

@@ -270,10 +270,10 @@ def test_a_plan_made_to_waste_time_is_refused_quickly(load: Any) -> None:
     config = copy.deepcopy(load().config)
     config["tasks"] = {f"task_{number}": {"function": "x"} for number in range(15_000)}
     config["assigner"]["settings"]["task_groups"][0]["tasks"] = [f"tusk_{number}" for number in range(15_000)]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(Problems):
         plan_from_json(json.dumps(config), "evil")
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_every_template_of_the_engine_can_be_imported() -> None:

@@ -76,6 +76,15 @@ def alter_frozen_part(start: pb.Start) -> None:
     start.frozen_fingerprint = "e" * 64
 
 
+def add_frozen(start: pb.Start) -> None:
+    start.frozen.CopyFrom(pb.Blob(sha256="f" * 64, size=1000))
+
+
+def add_submitted_frozen(start: pb.Start) -> None:
+    add_frozen(start)
+    start.submitted.frozen.CopyFrom(start.frozen)
+
+
 def alter_id(start: pb.Start) -> None:
     start.submitted.id = "another-submission"
 
@@ -91,6 +100,8 @@ def alter_id(start: pb.Start) -> None:
         (alter_model, "workspace alice has not signed this"),
         (alter_size, "workspace alice has not signed this"),
         (alter_id, "workspace alice has not signed this"),
+        (add_frozen, "what is frozen by value is not what alice has signed"),
+        (add_submitted_frozen, "workspace alice has not signed this"),
     ],
 )
 def test_a_director_that_alters_what_was_signed_is_refused(

@@ -83,11 +83,14 @@ class Recipe(ABC):
         The kind of statistics that `loss` returns (`federation.statistics`).
     options : type
         The dataclass of what a user may choose for `predict`.
+    parts : mapping of str to sequence of str
+        What a plan's ``start_from.take`` may name, and the patterns of the names of its tensors.
     """
 
     classes: Sequence[str]
     metrics: ClassVar[str] = "classification"
     options: ClassVar[type] = NoOptions
+    parts: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     @abstractmethod
     def build_model(self) -> nn.Module:

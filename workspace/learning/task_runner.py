@@ -22,6 +22,7 @@ from workspace.learning.exchange import (
     exchanged_tensors,
     frozen_fingerprint,
     load_exchanged,
+    load_frozen,
     load_local,
     local_tensors,
     tensor_specs,
@@ -99,6 +100,7 @@ class FineTuning(TaskRunner):
                 f"the experiment {experiment} sends statistics of the kind {self.recipe.metrics}, the plan's "
                 f"federation.settings.metrics is {metrics}"
             )
+        load_frozen(self.model, site.frozen, self.recipe.role)
         self._check_frozen(site.frozen_fingerprint)
         specs = tensor_specs(self.model, self.recipe.role)
         self.names, self.most_bytes = list(specs), most_bytes(specs)

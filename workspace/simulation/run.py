@@ -26,13 +26,20 @@ from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
 from federation.tensors import Tensors, chunks, digest, open_mapped
-from workspace.initial_exchange import InitialExchange, build_model, initial_exchange, write_model
+from workspace.initial_exchange import (
+    Earlier,
+    InitialExchange,
+    build_model,
+    initial_exchange,
+    write_model,
+)
 from workspace.simulation.identity import fingerprint_of, identity, require_same
 from workspace.simulation.memory import peak_memory_mb
 from workspace.simulation.pipes import PipeClient, PipeLink, end_with_parent, run_workers
 from workspace.simulation.record import Notice, RunRecord
 from workspace.simulation.run_folder import (
     BEST,
+    FROZEN,
     LAST,
     METRICS,
     MODEL,
@@ -145,6 +152,8 @@ def simulate(
                 return _read_summary(folder)
         if snapshot is None:
             own.begin(told)
+            if exchange.frozen:
+                write_whole(folder / FROZEN, chunks(exchange.frozen))
             record = RunRecord(folder / METRICS, snapshots, Snapshot(), exchange.tensors, notice)
         else:
             own.go_on()
@@ -261,10 +270,12 @@ def _exchange(
         return initial_exchange(
             plan, federation.checkpoints, lambda name, which: _earlier(folder, name, which)
         )
-    from workspace.learning.exchange import frozen_fingerprint
+    from workspace.learning.exchange import frozen_fingerprint, load_frozen
 
     recipe, model = build_model(plan, federation.checkpoints)
-    return InitialExchange(recipe, model, reached, frozen_fingerprint(model, recipe.role))
+    frozen = _frozen_in(folder)
+    load_frozen(model, frozen, recipe.role)
+    return InitialExchange(recipe, model, reached, frozen_fingerprint(model, recipe.role), frozen)
 
 
 def _announced(federation: FederationFile) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
@@ -286,6 +297,12 @@ def _resolved(device: str) -> str:
     return "cuda:0" if torch.cuda.is_available() else "cpu"
 
 
+def _frozen_in(folder: Path) -> Tensors:
+    """Return what a run's folder has of what is frozen by value."""
+    path = inside(folder, FROZEN)
+    return open_mapped(path) if path.is_file() else {}
+
+
 def _orders(
     plan: CheckedPlan, federation: FederationFile, fingerprint: str, device: str, snapshots: Snapshots
 ) -> dict[str, Any]:
@@ -298,6 +315,7 @@ def _orders(
         "checkpoints": dict(federation.checkpoints),
         "envoys": {name: plain(entry.shard_descriptor) for name, entry in federation.envoys.items()},
         "states": str(snapshots.folder.absolute()),
+        "folder": str(snapshots.folder.parent.absolute()),
     }
 
 
@@ -330,7 +348,8 @@ def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> A
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.federation.torch_threads))
     shard = open_shard(Component(**orders["envoys"][name]))
     state = str(Snapshots(Path(orders["states"])).state_of(name))
-    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"], state)
+    frozen = _frozen_in(Path(orders["folder"]))
+    site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"], frozen, state)
     return build_collaborator(plan, shard, client, site)
 
 
@@ -353,8 +372,8 @@ def _test(
     return derive(plan.federation.metrics, sums, plan.federation.classes)
 
 
-def _earlier(folder: Path, name: str, which: str) -> Tensors:
+def _earlier(folder: Path, name: str, which: str) -> Earlier:
     path = inside(folder.parent, name, f"exchanged_{which}.safetensors")
     if not path.is_file():
         raise InputError(f"federation.settings.start_from: no earlier simulation {name!r} beside {folder}")
-    return open_mapped(path)
+    return Earlier(open_mapped(path), _frozen_in(inside(folder.parent, name)))

@@ -24,6 +24,7 @@ State = Literal["running", "interrupted", "failed", "finished"]
 
 RUN, SUMMARY, METRICS, MODEL = "run.json", "summary.json", "metrics.jsonl", "model"
 BEST, LAST = "exchanged_best.safetensors", "exchanged_last.safetensors"
+FROZEN = "frozen.safetensors"
 UNFINISHED = "unfinished"
 """What `fed simulate --resume` goes on from; removed when a run has ended."""
 COMMANDS = ("simulate", "central", "local")
@@ -52,7 +53,7 @@ class RunFolder:
     def __init__(
         self,
         path: Path,
-        files: Sequence[str] = (SUMMARY, METRICS, BEST, LAST),
+        files: Sequence[str] = (SUMMARY, METRICS, BEST, LAST, FROZEN),
         folders: Sequence[str] = (UNFINISHED,),
         commands: Sequence[str] = COMMANDS,
     ) -> None:

@@ -54,6 +54,8 @@ class ImageClassification(Recipe):
         Hub ids and the local folders that hold them.
     """
 
+    parts = {"encoder": ("resnet.*",), "head": ("classifier.*",)}
+
     def __init__(
         self, settings: ImageClassificationSettings, classes: Sequence[str], checkpoints: Mapping[str, str]
     ) -> None:

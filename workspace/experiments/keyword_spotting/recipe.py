@@ -56,6 +56,8 @@ class KeywordSpotting(Recipe):
         Hub ids and the local folders that hold them.
     """
 
+    parts = {"encoder": ("wav2vec2.*",), "head": ("projector.*", "classifier.*")}
+
     def __init__(
         self, settings: KeywordSpottingSettings, classes: Sequence[str], checkpoints: Mapping[str, str]
     ) -> None:

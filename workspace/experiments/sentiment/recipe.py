@@ -86,6 +86,10 @@ class Sentiment(Recipe):
     """
 
     options = AttentionOptions
+    parts = {
+        "encoder": ("distilbert.*", "bert.embeddings.*", "bert.encoder.*"),
+        "head": ("pre_classifier.*", "classifier.*", "bert.pooler.*"),
+    }
 
     def __init__(
         self, settings: SentimentSettings, classes: Sequence[str], checkpoints: Mapping[str, str]

@@ -101,6 +101,10 @@ class Translation(Recipe):
 
     metrics = "translation"
     options = DecodingOptions
+    parts = {
+        "encoder": ("source_embedding.*", "encoder.*", "first_state.*"),
+        "decoder": ("target_embedding.*", "decoder.*", "attention.*", "readout.*", "output_bias"),
+    }
 
     def __init__(
         self, settings: TranslationSettings, classes: Sequence[str], checkpoints: Mapping[str, str]
