@@ -64,9 +64,11 @@ def in_words(description: Mapping[str, Any]) -> list[str]:
         for line in shard["remarks"]:
             lines.setdefault(line, []).append(name)
     everybody = len(description["shards"])
-    return [
-        line if len(names) == everybody else f"{', '.join(names)}: {line}" for line, names in lines.items()
-    ]
+    return [line if len(names) == everybody else f"{_some(names)}: {line}" for line, names in lines.items()]
+
+
+def _some(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def as_rows(description: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

@@ -164,9 +164,10 @@ def _frames_of_a_clip(rate: int) -> int:
 
 
 def _read(sound: Any, file: AudioFile, frames: int) -> npt.NDArray[np.float32]:
-    wave: npt.NDArray[np.float32] = sound.read(frames, dtype="float32", always_2d=True).mean(
-        axis=1, dtype=np.float32
-    )
+    with np.errstate(invalid="ignore", over="ignore"):
+        wave: npt.NDArray[np.float32] = sound.read(frames, dtype="float32", always_2d=True).mean(
+            axis=1, dtype=np.float32
+        )
     loudest = float(np.abs(wave).max(initial=0.0))
     if not np.isfinite(loudest):
         raise UnreadableAudio(f"{file}: holds samples that are no numbers (NaN or infinity)")
