@@ -27,6 +27,7 @@ ENVOYS = ("north", "south", "west")
 RUNS = ("federated", "central", *(f"local-{name}" for name in ENVOYS))
 TEN_WORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 CLASSES = {"ten_words": TEN_WORDS, "superb": [*TEN_WORDS, "_silence_", "_unknown_"]}
+NOBODY = "nobody: "
 FED = str(Path(sys.executable).with_name("fed"))
 
 
@@ -65,7 +66,7 @@ def command_of(run: str, plan: str, sets: list[str], federation: Path, folder: P
 
 
 def sums_of(folder: Path, run: str) -> dict[str, Any]:
-    """Return the statistics of each test speaker."""
+    """Return the statistics of each test speaker, and under `NOBODY` and its name those of each second of silence."""
     from federation.federation_file import load_federation, open_shard
     from workspace.learning.evaluation import sums_by_group
     from workspace.learning.exported import load_exported
@@ -73,8 +74,23 @@ def sums_of(folder: Path, run: str) -> dict[str, Any]:
     test = load_federation(folder / "federation.yaml").test
     assert test is not None
     recipe, settings, model = load_exported(folder / run / "model")
-    split = open_shard(test.shard_descriptor).split("test")
-    return sums_by_group(recipe, model, split, settings, device="cpu")
+    shard = open_shard(test.shard_descriptor)
+    split = shard.split("test")
+    silent = {
+        group
+        for group, label in zip(split.groups, split.labels, strict=True)
+        if shard.classes[label] in shard.without_groups
+    }
+    sums = sums_by_group(recipe, model, split, settings, device="cpu")
+    return {NOBODY * (name in silent) + name: one for name, one in sums.items()}
+
+
+def by_owner(sums: dict[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Part those of speakers from those that belong to nobody: each is drawn for itself."""
+    return (
+        [one for name, one in sums.items() if not name.startswith(NOBODY)],
+        [one for name, one in sums.items() if name.startswith(NOBODY)],
+    )
 
 
 def accuracy(sums: Any) -> float:
@@ -98,9 +114,9 @@ def interval(runs: list[dict[str, Any]]) -> str:
     from federation.statistics import add
     from workspace.learning.evaluation import bootstrap_interval
 
-    speakers = list(by_speaker(runs).values())
-    low, high = bootstrap_interval(speakers, accuracy)
-    return f"{accuracy(functools.reduce(add, speakers)):.3f} ({low:.3f}-{high:.3f})"
+    speakers, silent = by_owner(by_speaker(runs))
+    low, high = bootstrap_interval(speakers, accuracy, apart=silent)
+    return f"{accuracy(functools.reduce(add, speakers + silent)):.3f} ({low:.3f}-{high:.3f})"
 
 
 def difference(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
@@ -115,12 +131,14 @@ def difference(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> str:
         return float(sums["more"] / sums["samples"])
 
     one, other = by_speaker(ours), by_speaker(theirs)
-    pairs = [
-        {"more": np.asarray(right(one[name]) - right(other[name])), "samples": one[name]["samples"]}
-        for name in one
-    ]
-    low, high = bootstrap_interval(pairs, per_sample)
-    return f"{per_sample(functools.reduce(add, pairs)):+.3f} ({low:+.3f} to {high:+.3f})"
+    pairs, silent = by_owner(
+        {
+            name: {"more": np.asarray(right(one[name]) - right(other[name])), "samples": one[name]["samples"]}
+            for name in one
+        }
+    )
+    low, high = bootstrap_interval(pairs, per_sample, apart=silent)
+    return f"{per_sample(functools.reduce(add, pairs + silent)):+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def main() -> None:

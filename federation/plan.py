@@ -31,6 +31,7 @@ from federation.plan_checks import (
 )
 from federation.plan_defaults import (
     assign_all_tasks,
+    compose_classes,
     fill_enlargement,
     fill_metrics,
     fill_sections,
@@ -160,6 +161,7 @@ def load_plan(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> Ch
     for assignment in of_assigner:
         content.override(assignment)
     read_files(content, Path(path).parent)
+    compose_classes(content)
     return _checked(content, Path(path).stem, "checked")
 
 

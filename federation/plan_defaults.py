@@ -6,6 +6,7 @@ Filled in before a plan is checked, so that the short form and OpenFL's full one
 from __future__ import annotations
 
 import copy
+import unicodedata
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def fill_enlargement(content: Document) -> None:
     if isinstance(settings, dict) and "enlargement" not in settings and isinstance(name, str):
         with suppress(InputError):  # said where the experiment is checked
             settings["enlargement"] = enlargement_of(content, experiment_named(name)) or 1.0
+
+
+def compose_classes(content: Document) -> None:
+    """Write the names of classes in NFC, as shards do: some editors write them in NFD, which looks the same."""
+    settings = content.get("federation", "settings")
+    if isinstance(settings, dict) and isinstance(settings.get("classes"), list):
+        settings["classes"] = [
+            unicodedata.normalize("NFC", name) if isinstance(name, str) else name
+            for name in settings["classes"]
+        ]
 
 
 def read_files(content: Document, folder: Path) -> None:

@@ -32,12 +32,22 @@ def checked(kind: type[T], settings: Mapping[str, Any], what: str) -> T:
     InputError
         With every setting that is wrong, in one line.
     """
+    text = json.dumps(settings, default=str, ensure_ascii=False)
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(settings, default=str), strict=True)
+        return TypeAdapter(kind).validate_json(text.encode(), strict=True)
+    except UnicodeEncodeError:
+        names = [name for name, value in settings.items() if _is_no_text(str(value))]
+        raise InputError(
+            f"settings of {what}: {', '.join(names)}: not UTF-8, so that it cannot be told to others; rename it"
+        ) from None
     except ValidationError as error:
         known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
         problems = [_told(problem, known) for problem in error.errors()]
         raise InputError(f"settings of {what}: {'; '.join(dict.fromkeys(problems))}") from error
+
+
+def _is_no_text(value: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in value)
 
 
 def _told(problem: Mapping[str, Any], known: list[str]) -> str:

@@ -11,6 +11,8 @@ from federation.errors import InputError
 from shard_descriptors.labels import same_name
 from shard_descriptors.remarks import counted
 
+BESIDE = "files beside the folders"
+
 
 def sample_files(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], Counter[str]]:
     """List a folder's files whose endings, in capitals or not, are of a kind; sorted by name.
@@ -48,22 +50,27 @@ def sample_files(folder: Path, suffixes: Collection[str]) -> tuple[list[Path], C
             stem = Path(text_name(folder, name)).stem
             if stem in files:
                 raise InputError(
-                    f"{folder}: {files[stem].name} and {name} differ in their endings alone; remove or rename one"
+                    f"{folder}: {files[stem].name} and {name} differ in their endings alone, or only in how Unicode "
+                    "writes them; remove or rename one"
                 )
             files[stem] = folder / name
     return list(files.values()), left_out
 
 
-def class_folders(root: Path, hidden: tuple[str, ...] = (".", "__MACOSX")) -> tuple[list[Path], Counter[str]]:
-    """List the folders below one, sorted by name, without those whose names begin so; and count these."""
+def class_folders(
+    root: Path, hidden: tuple[str, ...] = (".", "__MACOSX"), suffixes: Collection[str] = ()
+) -> tuple[list[Path], Counter[str]]:
+    """List the folders below one by name, without those whose names begin so; count these, and samples beside the folders."""
     folders: list[Path] = []
     left_out: Counter[str] = Counter()
-    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir()):
-        if name.startswith(hidden):
+    for name, is_folder in sorted((entry.name, entry.is_dir()) for entry in os.scandir(root)):
+        if is_folder and name.startswith(hidden):
             left_out["folders that are no class"] += 1
-        else:
+        elif is_folder:
             text_name(root, name)
             folders.append(root / name)
+        elif Path(name).suffix.lower() in suffixes and not name.startswith("."):
+            left_out[BESIDE] += 1
     return folders, left_out
 
 
@@ -94,21 +101,27 @@ def nothing_found(
     pattern : str
         What was looked for, such as ``<class>/*.png``.
     """
-    count = len(list(folders))
+    count, inside = len(list(folders)), Counter(left_out)
+    beside = inside.pop(BESIDE, 0)
     kind = pattern.partition("/")[0].strip("<>")
+    if not count and beside:
+        return InputError(
+            f"{root}: its {beside} files lie in no folder of a {kind}; put each into one that is named so, or set root "
+            f"to a folder that holds one per {kind}"
+        )
     if not count:
         return InputError(
             f"{root}: no {pattern} below it; set root to the folder that holds one folder per {kind}"
         )
-    if not left_out:
+    if not inside:
         return InputError(f"{root}: its {count} folders are empty; fill them, or set root to another folder")
     endings = ", ".join(sorted(suffixes))
     deeper = (
         f", or set root to the folder that holds one folder per {kind}"
-        if any("inside" in what for what in left_out)
+        if any("inside" in what for what in inside)
         else ""
     )
     return InputError(
-        f"{root}: its {count} folders hold no file ending in {endings}, but {counted(left_out)}; "
+        f"{root}: its {count} folders hold no file ending in {endings}, but {counted(inside)}; "
         f"convert these{deeper}"
     )

@@ -15,9 +15,9 @@ FEW_GROUPS = 5
 
 
 def counted(left_out: Mapping[str, int]) -> str:
-    """Put counts in words, those with most first: ``12 hidden files, 3 files ending in .txt``."""
+    """Put counts in words, those with most first: ``hidden files (12), files ending in .txt (3)``."""
     ordered = sorted(left_out.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {what}" for what, count in ordered)
+    return ", ".join(f"{what} ({count})" for what, count in ordered)
 
 
 def remarks(shard: ShardDescriptor) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from federation.errors import InputError
 from federation.federation_file import load_federation, open_shard
+from shard_descriptors.labels import same_name
 from workspace.learning.evaluation import Measurement, measure
 from workspace.learning.exported import load_exported
 from workspace.learning.recipe import Prediction
@@ -30,11 +31,22 @@ def evaluate_model(folder: Path, federation_path: str, split: Any = "test") -> M
         raise InputError(f"{federation_path}: test: is missing; name the shard to measure on")
     recipe, settings, model = load_exported(folder)
     shard = open_shard(federation.test.shard_descriptor)
-    if list(shard.classes) != list(recipe.classes):
+    if list(map(same_name, shard.classes)) != list(map(same_name, recipe.classes)):
         raise InputError(f"{federation_path}: test: its classes are not those of the model in {folder}")
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    measured = measure(recipe, model.to(device), shard.split(split), settings, device=device)
-    return replace(measured, group_name=shard.group_name)
+    return measure(
+        recipe,
+        model.to(device),
+        shard.split(split),
+        settings,
+        device=device,
+        group_name=shard.group_name,
+        without_groups=[
+            recipe.classes[shard.classes.index(name)]
+            for name in shard.without_groups
+            if name in shard.classes
+        ],
+    )
 
 
 def predict(

@@ -34,6 +34,10 @@ FILE_BYTES = 1 << 30
 # Their samples are whole numbers and their length is that of the file: they can be read if their header can.
 _PLAIN_FORMATS = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"}
 _FLOATS = {"FLOAT", "DOUBLE"}
+# What libsndfile says of a FLAC stream that was written without knowing where it would end, in which it cannot seek.
+_UNTOLD = 2**63 - 1
+# Full scale is 1; above this, samples were saved as floats and never divided by 32768.
+MOST_AMPLITUDE = 32.0
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,9 @@ def read_background(file: AudioFile, strict: bool = False) -> Header:
     with _opened(file) as sound:
         header = _checked_header(sound, file, strict)
         if header.seconds > MOST_SECONDS_OF_BACKGROUND:
-            raise UnreadableAudio(f"{file}: claims to last {header.seconds} seconds; cut it")
+            raise UnreadableAudio(
+                f"{file}: claims to last {header.seconds} seconds; cut it, or write it anew"
+            )
         if sound.subtype in _FLOATS:
             for _ in range(0, header.frames, header.rate):
                 _read(sound, file, header.rate)
@@ -137,6 +143,7 @@ def read_clip(file: AudioFile, second: int | None = None) -> npt.NDArray[np.int1
     with _opened(file) as sound:
         rate = sound.samplerate
         if second is None:
+            _checked_header(sound, file)
             _check_length(sound, file)
             wave = _read(sound, file, _frames_of_a_clip(rate))
         else:
@@ -160,15 +167,22 @@ def _read(sound: Any, file: AudioFile, frames: int) -> npt.NDArray[np.float32]:
     wave: npt.NDArray[np.float32] = sound.read(frames, dtype="float32", always_2d=True).mean(
         axis=1, dtype=np.float32
     )
-    if not np.isfinite(wave).all():
+    loudest = float(np.abs(wave).max(initial=0.0))
+    if not np.isfinite(loudest):
         raise UnreadableAudio(f"{file}: holds samples that are no numbers (NaN or infinity)")
+    if loudest > MOST_AMPLITUDE:
+        raise UnreadableAudio(
+            f"{file}: holds samples of {loudest:.0f}, where full scale is 1; divide them by it"
+        )
     return wave
 
 
-def _checked_header(sound: Any, file: AudioFile, strict: bool) -> Header:
+def _checked_header(sound: Any, file: AudioFile, strict: bool = False) -> Header:
     header = Header(sound.frames, sound.samplerate)
     if header.frames <= 0:
         raise UnreadableAudio(f"{file}: holds no audio")
+    if header.frames == _UNTOLD:
+        raise UnreadableAudio(f"{file}: its header does not say how long it is; write the file anew")
     if strict and header.rate != SAMPLING_RATE:
         raise UnreadableAudio(
             f"{file}: sampling rate {header.rate}, not {SAMPLING_RATE} (sampling_rate: strict)"

@@ -66,8 +66,13 @@ class Corpus:
 
 
 def speaker_of(file_name: str) -> str:
-    """Return the speaker's hash: what stands before ``_nohash_`` in a file's name."""
+    """Return the speaker's hash: what stands before ``_nohash_`` in a file's name, or the name itself."""
     return re.sub(r"_nohash_.*$", "", file_name)
+
+
+def names_speaker(file_name: str) -> bool:
+    """Say whether a file's name says who speaks."""
+    return "_nohash_" in file_name
 
 
 def published_split(file_name: str, validation: float = 10.0, testing: float = 10.0) -> SplitName:

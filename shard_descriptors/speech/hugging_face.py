@@ -53,8 +53,9 @@ def from_hugging_face(settings: SpeechCommandsSettings) -> Corpus:
                     )
                 )
     if not recordings:
-        first = f"; the first row: {unusable[0]}" if unusable else ""
-        raise InputError(f"{name}: holds no recordings of words{first}")
+        bare = f": the split {next(iter(tables))} has no labels" if left_out else ""
+        first = f"; the first row is {unusable[0]}" if unusable else ""
+        raise InputError(f"{name}: holds no recordings of words{bare}{first}")
     return Corpus(name, recordings, backgrounds, unusable, left_out)
 
 

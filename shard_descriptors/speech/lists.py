@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from federation.errors import InputError
-from federation.files import read_regular
 from federation.printing import printable
+from federation.text_files import read_lines
 from shard_descriptors.descriptor import SplitName
 from shard_descriptors.labels import same_name
 
@@ -74,7 +74,7 @@ def listed_splits(
                         f"{file}:{number}: {printable(entry)} is in {LISTS[splits[entry]]}, too; remove one"
                     )
                 found += 1
-            elif other := spelled.get(_key(entry)) or spelled.get(_key(entry, 1)):
+            elif other := spelled.get(_key(entry)):
                 raise InputError(
                     f"{file}:{number}: {printable(entry)} is there as {printable(other)}; "
                     "write entries as <word>/<file>, as the files are named"
@@ -90,22 +90,17 @@ def listed_splits(
 
 
 def _entries(file: Path) -> Iterator[tuple[int, str]]:
-    try:
-        text = read_regular(file, LIST_BYTES).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file}: is not UTF-8 (byte {error.start}); save it as UTF-8") from error
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from error
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(read_lines(file, LIST_BYTES), 1):
         if entry := same_name(line):
             yield number, str(PurePosixPath(entry.replace("\\", "/")))
 
 
 def _spellings(ids: Sequence[str]) -> dict[tuple[str, ...], str]:
-    """Find clips by what is left of their names without case, ending and folders."""
-    return {_key(name, parts): name for parts in (1, 2) for name in ids}
+    """Find clips by what is left of their names without case and ending, with and without their folders."""
+    return {_key(name)[-parts:]: name for parts in (1, 2) for name in ids}
 
 
-def _key(entry: str, parts: int = 2) -> tuple[str, ...]:
+def _key(entry: str) -> tuple[str, ...]:
+    """Return the last two parts of a name, which are all that it needs, without case and ending."""
     path = PurePosixPath(entry)
-    return tuple(part.casefold() for part in path.with_suffix("").parts[-parts:]) if path.name else ()
+    return tuple(part.casefold() for part in path.with_suffix("").parts[-2:]) if path.name else ()

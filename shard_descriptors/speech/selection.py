@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from statistics import mean
 
 from federation.errors import InputError
@@ -44,8 +44,8 @@ def select(
     InputError
         A class without recordings, or too many unreadable files.
     """
-    side = _sides(corpus, settings)
     wanted = _wanted(corpus, classes, settings)
+    side = _sides(corpus, wanted, settings)
     recordings, unreadable = _readable(corpus, wanted, settings)
     _check_classes(corpus, recordings, classes)
     words = [name for name in classes if name not in (SILENCE, UNKNOWN)]
@@ -83,22 +83,35 @@ def _label(recordings: Sequence[Recording], classes: Sequence[str], unknown: int
     ]
 
 
-def _sides(corpus: Corpus, settings: SpeechCommandsSettings) -> Callable[[Recording], SplitName]:
+def _sides(
+    corpus: Corpus, wanted: Sequence[Recording], settings: SpeechCommandsSettings
+) -> Callable[[Recording], SplitName]:
     """Decide the split of each recording; ``speaker`` looks at all words, so all classes split alike."""
     if settings.split == "published":
         return lambda recording: recording.published
-    speakers = sorted({recording.speaker for recording in corpus.recordings if recording.word != SILENCE})
-    drawn = draw(speakers, len(speakers), str, settings.seed)
+    speakers = {recording.speaker for recording in corpus.recordings if recording.word != SILENCE}
+    spoken = _drawn_sides(speakers, "speakers", corpus, settings)
+    # Nobody speaks in them: they are split by the same shares for themselves.
+    silences = {recording.id for recording in wanted if recording.word == SILENCE}
+    silent = _drawn_sides(silences, f"recordings of {SILENCE}", corpus, settings) if silences else {}
+    return lambda recording: silent[recording.id] if recording.word == SILENCE else spoken[recording.speaker]
+
+
+def _drawn_sides(
+    names: Collection[str], what: str, corpus: Corpus, settings: SpeechCommandsSettings
+) -> dict[str, SplitName]:
+    drawn = draw(sorted(names), len(names), str, settings.seed)
     test = _at_least_one(settings.test_share, len(drawn))
     validation = _at_least_one(settings.validation_share, len(drawn))
     if test + validation >= len(drawn):
         raise InputError(
-            f"{corpus.name}: {len(drawn)} speakers are too few for split: speaker with test_share "
+            f"{corpus.name}: {len(drawn)} {what} are too few for split: speaker with test_share "
             f"{settings.test_share} and validation_share {settings.validation_share}"
         )
-    held_out: dict[str, SplitName] = dict.fromkeys(drawn[:test], "test")
-    held_out.update(dict.fromkeys(drawn[test : test + validation], "validation"))
-    return lambda recording: held_out.get(recording.speaker, "train")
+    sides: dict[str, SplitName] = dict.fromkeys(drawn, "train")
+    sides.update(dict.fromkeys(drawn[:test], "test"))
+    sides.update(dict.fromkeys(drawn[test : test + validation], "validation"))
+    return sides
 
 
 def _at_least_one(share: float, count: int) -> int:

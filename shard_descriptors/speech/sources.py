@@ -7,7 +7,7 @@ from pathlib import Path
 
 from federation.errors import InputError
 from shard_descriptors.descriptor import SplitName
-from shard_descriptors.folders import class_folders, nothing_found, sample_files, text_name
+from shard_descriptors.folders import BESIDE, class_folders, nothing_found, sample_files, text_name
 from shard_descriptors.speech.audio import SUFFIXES
 from shard_descriptors.speech.classes import BACKGROUND
 from shard_descriptors.speech.corpus import Background, Corpus, Recording, published_split, speaker_of
@@ -37,7 +37,7 @@ def _from_folder(settings: SpeechCommandsSettings) -> Corpus:
     assert root is not None, "checked with the settings"
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; set root to the folder that holds one folder per word")
-    folders, others = class_folders(root, hidden=("_", "."))
+    folders, others = class_folders(root, ("_", "."), SUFFIXES)
     if (root / BACKGROUND).is_dir():
         others["folders that are no class"] -= 1
     files: list[Path] = []
@@ -49,7 +49,9 @@ def _from_folder(settings: SpeechCommandsSettings) -> Corpus:
         if not found:
             others["folders without a recording"] += 1
     if not files:
-        raise nothing_found(root, folders, left_out, SUFFIXES, "<word>/*.wav")
+        raise nothing_found(
+            root, folders, left_out + Counter({BESIDE: others[BESIDE]}), SUFFIXES, "<word>/*.wav"
+        )
     return _corpus(root, files, left_out + others, settings)
 
 

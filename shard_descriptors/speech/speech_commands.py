@@ -16,6 +16,7 @@ from shard_descriptors.descriptor import SPLITS, Sample, ShardDescriptor, Split,
 from shard_descriptors.speech.audio import CLIP_LENGTH, as_float, read_clip
 from shard_descriptors.speech.classes import SILENCE, class_names
 from shard_descriptors.speech.clips import Clip
+from shard_descriptors.speech.corpus import names_speaker
 from shard_descriptors.speech.division import divide
 from shard_descriptors.speech.selection import select
 from shard_descriptors.speech.settings import SpeechCommandsSettings, check_settings
@@ -34,13 +35,13 @@ class ClipSplit(Split):
         self.labels = np.array([clip.label for clip in clips], np.int64)
         self.groups = [clip.speaker for clip in clips]
         self.ids = [clip.id for clip in clips]
-        self._clips = list(clips)
+        self.clips = list(clips)
         self._keep = keep
         self._kept: dict[int, npt.NDArray[np.int16]] = {}
 
     def sample(self, index: int) -> Sample:
         """Read sample `index`."""
-        clip = self._clips[index]
+        clip = self.clips[index]
         wave = self._kept.get(index)
         if wave is None:
             wave = read_clip(clip.file, clip.second)
@@ -122,6 +123,17 @@ class SpeechCommandsShard(ShardDescriptor):
     def split(self, name: SplitName) -> Split:
         """Return the samples of ``train``, ``validation`` or ``test``."""
         return self._splits[name]
+
+    def remarks(self) -> list[str]:
+        """Say, beside what every shard says, of how many recordings the speaker is not known."""
+        silence = self.classes.index(SILENCE) if SILENCE in self.classes else None
+        clips = [clip for split in self._splits.values() for clip in split.clips if clip.label != silence]
+        unknown = sum(not names_speaker(clip.id) for clip in clips)
+        told = (
+            f"{unknown} of {len(clips)} recordings have no speaker before _nohash_ in their names: each is taken for one "
+            "of its own, so that train and test may share speakers"
+        )
+        return super().remarks() + ([told] if unknown else [])
 
     def described_settings(self) -> Mapping[str, Any]:
         """Return the settings that decide what a sample is; those of this machine left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -244,3 +245,19 @@ def test_an_order_is_tried_again_though_its_disk_was_full_and_the_director_does_
         director.takes_failures.set()
         experiment, failure = director.failures.get(timeout=DEADLINE)
         assert (experiment, failure.passing) == ("birds", True)
+
+
+def test_the_log_says_what_of_its_data_a_site_does_not_use(
+    tmp_path: Path, speech: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = tmp_path / "speech"
+    shutil.copytree(speech, data)
+    for name in ("._a.wav", "notes.txt"):
+        (data / "yes" / name).write_text("not a sound")
+    director = Director()
+    with caplog.at_level(logging.INFO), served(director) as address, agent(tmp_path, data, address):
+        director.announcements.get(timeout=DEADLINE)
+    [line] = [record.getMessage() for record in caplog.records if "left out" in record.getMessage()]
+    assert line.startswith("north: left out: ")
+    assert "hidden files (1)" in line
+    assert "files ending in .txt (1)" in line

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,16 @@ def test_the_hash_is_that_of_the_content_not_of_its_writing(load: Any) -> None:
         == plan.hash
     )
     assert load(PLAN, "federation.settings.seed=8").hash != plan.hash
+
+
+def test_a_class_in_either_form_of_unicode_is_the_same_plan(load: Any) -> None:
+    hashes = set()
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "café")  # type: ignore[arg-type]
+        checked = load(PLAN, f"federation.settings.classes=[{name}, thé]")
+        assert list(checked.federation.classes) == [unicodedata.normalize("NFC", n) for n in ("café", "thé")]
+        hashes.add(checked.hash)
+    assert len(hashes) == 1
 
 
 def test_an_override_changes_a_setting(load: Any) -> None:

@@ -121,6 +121,8 @@ def evaluate(model_folder: Path, on: str, split: str, as_json: bool) -> None:
         f"{measured.metric} {measured.score:.4f}  (95 % interval over {measured.groups} {measured.group_name}: "
         f"{measured.low:.4f} to {measured.high:.4f}), {', '.join(others)}, {measured.samples} samples"
     )
+    if measured.caution:
+        click.echo(measured.caution)
     if not measured.confusion:
         return
     rows = [

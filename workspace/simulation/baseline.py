@@ -90,9 +90,17 @@ def run_baseline(
     )
     test = None
     if federation.test is not None:
-        split = open_shard(federation.test.shard_descriptor).split("test")
+        shard = open_shard(federation.test.shard_descriptor)
         device = next(result.model.parameters()).device
-        test = measure(recipe, result.model, split, plan.task_runner, device=device)
+        test = measure(
+            recipe,
+            result.model,
+            shard.split("test"),
+            plan.task_runner,
+            device=device,
+            group_name=shard.group_name,
+            without_groups=shard.without_groups,
+        )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model").mkdir(exist_ok=True)
     recipe.export(result.model, folder / "model")

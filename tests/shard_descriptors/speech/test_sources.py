@@ -178,6 +178,21 @@ def test_torchaudio_reads_its_own_layout(speech: Path, tmp_path: Path) -> None:
     )
 
 
+def test_torchaudios_layout_counts_what_it_leaves_and_takes_no_hidden_files(
+    speech: Path, tmp_path: Path
+) -> None:
+    inside = shutil.copytree(speech, tmp_path / "SpeechCommands" / "speech_commands_v0.02")
+    shutil.copytree(speech / "yes", inside / "__MACOSX")
+    file = next((inside / "yes").iterdir())
+    shutil.copy(file, file.with_name(f"._{file.name}"))
+    shutil.copy(file, file.with_name("other.wav"))
+    (inside / "no" / "notes.txt").write_text("two takes")
+    shard = SpeechCommandsShard(source="torchaudio", root=tmp_path, split="speaker", max_unreadable=0.0)
+    assert shard.left_out["files that torchaudio does not take"] == 3
+    whole = SpeechCommandsShard(root=speech, split="speaker")
+    assert shard.fingerprint() == whole.fingerprint()
+
+
 def test_torchaudio_without_data_names_the_root_and_the_setting(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=f"{tmp_path}: torchaudio cannot open .*; set download: true"):
         SpeechCommandsShard(source="torchaudio", root=tmp_path)
