@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -94,9 +93,8 @@ def _listed(root: Path, settings: ImageFolderSettings) -> Album:
     classes: set[str] = set()
     pictures: list[Picture] = []
     for part, split in parts.items():
-        within, others = class_folders(part)
+        within, others = class_folders(part, suffixes=SUFFIXES)
         left_out += others
-        left_out["images that lie in no class's folder"] += _images_beside(part)
         known = _distinct(part, within)
         for folder, word in known.items():
             files, beside = sample_files(folder, SUFFIXES)
@@ -114,18 +112,12 @@ def _parts(root: Path, settings: ImageFolderSettings) -> tuple[dict[Path, SplitN
     """Find the folders above those of the classes, and which split each is."""
     if settings.split != "published":
         return {root: "train"}, Counter()
-    folders, left_out = class_folders(root)
+    folders, left_out = class_folders(root, suffixes=SUFFIXES)
     parts = {folder: NAMES[folder.name.lower()] for folder in folders if folder.name.lower() in NAMES}
     if "train" not in parts.values():
         raise InputError(f"{root}: no folder 'train' below it, which split: published needs")
     left_out["folders that are no split"] += len(folders) - len(parts)
-    left_out["images that lie in no class's folder"] += _images_beside(root)
     return parts, left_out
-
-
-def _images_beside(folder: Path) -> int:
-    names = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
-    return sum(Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") for name in names)
 
 
 def _distinct(folder: Path, entries: list[Path]) -> dict[Path, str]:

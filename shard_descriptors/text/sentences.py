@@ -110,10 +110,10 @@ def _listed(root: Path, left_out: Counter[str]) -> list[Path]:
     if not root.is_dir():
         raise InputError(f"{root}: no such file or folder; set root to the sentences")
     files, others = sample_files(root, SUFFIXES)
+    others["folders"] += others.pop("folders inside those of the classes", 0)
     if not files:
-        beside = f" but {counted(others)}" if others else ""
+        beside = f" but {counted(+others)}" if +others else ""
         raise InputError(f"{root}: no *.tsv or *.txt in it{beside}; {REMEDY}")
-    left_out["folders"] += others.pop("folders inside those of the classes", 0)
     left_out += others
     return files
 

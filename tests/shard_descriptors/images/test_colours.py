@@ -266,3 +266,18 @@ def test_nothing_that_pillow_remarks_reaches_the_terminal(tmp_path: Path) -> Non
                 UnreadableImage, match="10000 by 9000 pixels are more than 50,000,000; scale it"
             ):
                 read(tmp_path / "many.png")
+
+
+@pytest.mark.parametrize(("size", "is_read"), [((10_000, 5_000), True), ((3, 16_666_667), False)])
+def test_fifty_megapixels_are_read_and_no_more(file: Path, size: tuple[int, int], is_read: bool) -> None:
+    content = bytearray(png(file, 8, 0, np.zeros((SIDE, SIDE), np.uint8)).read_bytes())
+    header = struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0)
+    content[16:33] = header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    file.write_bytes(content)
+    if is_read:
+        check_header(file)
+    else:
+        with pytest.raises(
+            UnreadableImage, match="3 by 16666667 pixels are more than 50,000,000; scale it down"
+        ):
+            check_header(file)

@@ -79,10 +79,10 @@ def test_what_is_no_image_of_a_class_is_counted_and_told(root: Path) -> None:
         "files ending in .bmp": 1,
         "folders inside those of the classes": 1,
         "hidden files": 2,
-        "images that lie in no class's folder": 1,
+        "files beside the folders": 1,
         "folders that are no class": 2,
     }
-    assert shard.remarks()[0].startswith("left out: 4 images of other classes, ")
+    assert shard.remarks()[0].startswith("left out: images of other classes (4), ")
 
 
 def test_a_folder_of_other_files_says_which(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_a_folder_of_other_files_says_which(tmp_path: Path) -> None:
         (tmp_path / "red").mkdir(exist_ok=True)
         (tmp_path / "red" / name).write_bytes(b"RIFF")
     said = refusal(tmp_path)
-    assert "hold no file ending in .jpeg, .jpg, .png, but 2 files ending in .webp; convert these" in said
+    assert "hold no file ending in .jpeg, .jpg, .png, but files ending in .webp (2); convert these" in said
 
 
 def test_a_picture_and_another_that_may_be_made_from_it_are_told(root: Path) -> None:

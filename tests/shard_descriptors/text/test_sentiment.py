@@ -206,7 +206,9 @@ def test_what_is_no_file_of_sentences_is_counted_and_told(root: Path) -> None:
     }
     for name in ("food.TSV", "films.tsv", "phones.tsv"):
         (root / name).unlink()
-    assert "no *.tsv or *.txt in it but 2 files ending in .csv, 1 files" in refusal(root=root)
+    assert "no *.tsv or *.txt in it but files ending in .csv (2), files ending in .md (1)" in refusal(
+        root=root
+    )
 
 
 def test_files_of_windows_give_the_sentences_of_any_other(root: Path) -> None:

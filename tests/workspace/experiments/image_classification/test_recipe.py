@@ -267,6 +267,25 @@ def test_an_export_is_a_folder_that_a_transformers_pipeline_loads(
     assert predicted.attention == ()
 
 
+def test_a_prediction_sees_of_a_picture_what_a_person_sees(tmp_path: Path) -> None:
+    recipe = small_recipe()
+    model = initial_model(recipe, 1).eval()
+    drawing = np.zeros((20, 20, 4), np.uint8)
+    drawing[5:15, 5:10, 3] = 255
+    on_white = np.where(drawing[..., 3] > 0, np.uint8(0), np.uint8(255))
+    deep = on_white.astype(np.uint16) * 257
+    forms = {"transparent": drawing, "opaque": np.repeat(on_white[..., None], 3, 2), "deep": deep}
+    for name, pixels in forms.items():
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    transparent, opaque, of_sixteen_bits = recipe.predict(
+        model, [str(tmp_path / f"{name}.png") for name in forms], None
+    )
+    assert transparent.scores == opaque.scores == of_sixteen_bits.scores
+    Image.new("RGBA", (20, 20)).save(tmp_path / "nothing.png")
+    with pytest.raises(InputError, match=r"nothing\.png: is transparent all over"):
+        recipe.predict(model, [str(tmp_path / "nothing.png")], None)
+
+
 def test_an_exported_folder_is_read_back_with_its_classes_and_its_size_of_images(tmp_path: Path) -> None:
     recipe = small_recipe()
     model = initial_model(recipe, 1)
