@@ -55,11 +55,6 @@ def read_regular(path: str | os.PathLike[str], most: int) -> bytes:
     return content
 
 
-def read_text(path: Path, most: int) -> str:
-    """Read a text file in UTF-8, as `read_regular` does; raises UnicodeDecodeError, too."""
-    return read_regular(path, most).decode()
-
-
 def write_whole(file: Path, content: bytes | Iterable[bytes], mode: int = 0o666) -> None:
     """Write a file, given whole or in pieces, at once or not at all, with a mode that the umask narrows; it is on disk then.
 

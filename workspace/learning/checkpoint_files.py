@@ -11,7 +11,7 @@ from typing import Any
 
 from federation.document import shown
 from federation.errors import InputError
-from federation.files import open_regular, read_text
+from federation.files import open_regular, read_regular
 
 CONFIG_BYTES = 4 << 20
 """Of a JSON file but a tokenizer's."""
@@ -39,7 +39,7 @@ def read_config(file: Path) -> dict[str, Any]:
         If it cannot be read.
     """
     try:
-        config = json.loads(read_text(file, CONFIG_BYTES))
+        config = json.loads(read_regular(file, CONFIG_BYTES).decode())
     except (ValueError, RecursionError) as error:
         raise InputError(
             f"{file}: is no JSON mapping ({type(error).__name__}: {str(error)[:100]})"

@@ -21,7 +21,7 @@ from federation.engine.members import ACTIVE
 from federation.engine.results import OpenedRound, Progress
 from federation.errors import ExperimentFailed, InputError
 from federation.federation_file import FederationFile, open_shard, samples_of
-from federation.files import read_text, write_whole
+from federation.files import read_regular, write_whole
 from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
@@ -257,7 +257,7 @@ def _finish(
 
 def _read_summary(folder: Path) -> Summary:
     try:
-        return Summary(**json.loads(read_text(folder / SUMMARY, MOST_BYTES)))
+        return Summary(**json.loads(read_regular(folder / SUMMARY, MOST_BYTES)))
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{folder / SUMMARY}: cannot be read ({error}); begin anew with --force") from error
 

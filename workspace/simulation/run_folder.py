@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from federation.errors import InputError
-from federation.files import read_text, write_whole
+from federation.files import read_regular, write_whole
 from federation.paths import remove
 from workspace.model_folder import model_files, remove_model
 
@@ -186,7 +186,7 @@ class RunFolder:
 
     def _read(self) -> dict[str, Any]:
         try:
-            told = json.loads(read_text(self.path / RUN, MOST_BYTES))
+            told = json.loads(read_regular(self.path / RUN, MOST_BYTES))
         except (OSError, ValueError, InputError):
             return {}
         return told if isinstance(told, dict) else {}

@@ -15,7 +15,7 @@ from typing import Any
 from federation.engine.members import Member
 from federation.engine.results import BestModel, OpenedRound, Progress
 from federation.errors import InputError
-from federation.files import read_text, write_whole
+from federation.files import read_regular, write_whole
 from federation.paths import inside, remove
 from federation.tensors import Tensors, chunks, open_mapped
 
@@ -95,7 +95,7 @@ class Snapshots:
         """
         file = self.folder / STATE
         try:
-            told: dict[str, Any] = json.loads(read_text(file, MOST_BYTES))
+            told: dict[str, Any] = json.loads(read_regular(file, MOST_BYTES))
             best, opened = told.pop("best"), told.pop("opened")
             members = tuple(Member(**member) for member in told.pop("members"))
             if opened is not None:
