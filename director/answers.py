@@ -34,6 +34,8 @@ def described(row: ExperimentRow, plan: str = "", members: Sequence[MemberRow] =
         best_round=row.best_round,
         best_score=row.best_score,
         exchanged_sha256=row.model,
+        plan_name=row.plan_name or row.experiment,
+        best_metric=row.best_metric,
         members=[
             pb.Member(name=m.name, standing=m.standing, reason=m.reason[:MAX_TEXT], counted=m.counted)
             for m in members

@@ -162,7 +162,13 @@ def _keep_norms(connection: sqlite3.Connection) -> None:
 
 
 def _keep_frozen_parts(connection: sqlite3.Connection) -> None:
-    """Make room for what is frozen by value; earlier versions have nothing of the kind."""
+    """Make room for what is frozen by value, and for what lists say of plans; earlier versions have nothing of the kind."""
+    connection.execute("ALTER TABLE experiments ADD COLUMN plan_name TEXT NOT NULL DEFAULT ''")
+    connection.execute("ALTER TABLE experiments ADD COLUMN best_metric TEXT NOT NULL DEFAULT ''")
+    for name, plan in connection.execute("SELECT name, plan FROM experiments").fetchall():
+        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            metric = str(json.loads(plan)["aggregator"]["settings"]["best_metric"])
+            connection.execute("UPDATE experiments SET best_metric = ? WHERE name = ?", (metric, name))
     connection.execute("ALTER TABLE experiments ADD COLUMN frozen_model TEXT NOT NULL DEFAULT ''")
     connection.execute("ALTER TABLE experiments ADD COLUMN frozen_bytes INTEGER NOT NULL DEFAULT 0")
     connection.execute("CREATE INDEX experiments_by_frozen_model ON experiments (frozen_model)")

@@ -35,6 +35,8 @@ class Needs:
         How many labels there are, and the `fingerprint` of their list.
     asked
         JSON of what sites' policies may object to (`federation.site_policy`).
+    best_metric
+        Which decides what the best model is.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Needs:
     classes: int
     classes_sha256: str
     asked: str
+    best_metric: str
 
 
 def needs_of(name: str, config: Mapping[str, Any], parameters: float | None = None) -> Needs:
@@ -75,6 +78,7 @@ def needs_of(name: str, config: Mapping[str, Any], parameters: float | None = No
         classes=len(federation["classes"]),
         classes_sha256=fingerprint(federation["classes"]),
         asked=json.dumps(asked, sort_keys=True),
+        best_metric=str(config["aggregator"]["settings"]["best_metric"]),
     )
 
 

@@ -37,6 +37,7 @@ class ExperimentRow(Needs):
     best_model: str
     frozen_model: str = ""
     frozen_bytes: int = 0
+    plan_name: str = ""
     signed: bool = False
 
     @property

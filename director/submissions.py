@@ -120,6 +120,7 @@ class Submissions:
                     best_model="",
                     frozen_model=submission.frozen.sha256,
                     frozen_bytes=submission.frozen.size,
+                    plan_name=submission.plan_name,
                 )
                 self.journal.add_experiment(row, plan.to_json())
                 body = {"by": submitted_by, "plan": plan.name}

@@ -147,6 +147,7 @@ class Federation:
             code_hash=code_hash(checked.experiment),
             frozen_fingerprint=exchange.frozen_fingerprint,
             blob=pb.Blob(sha256=sha256, size=size),
+            plan_name=checked.name,
         )
         if exchange.frozen:
             sha256, size = measure(exchange.frozen)

@@ -45,7 +45,8 @@ class EnvoyInfo:
 class ExperimentInfo:
     """An experiment as it stands; times are Unix times, ``best_round`` is None while there is none.
 
-    ``pruned`` says that its models are not kept any more; its events, and so its metrics, are.
+    ``pruned`` says that its models are not kept any more; its events, and so its metrics, are. ``plan`` is the name of the plan
+    and ``best_metric`` what ``best_score`` is of; both are empty where the director is of an earlier version.
     """
 
     name: str
@@ -61,6 +62,8 @@ class ExperimentInfo:
     best_score: float | None
     exchanged_sha256: str
     pruned: bool = False
+    plan: str = ""
+    best_metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ def experiment_info(experiment: pb.Experiment) -> ExperimentInfo:
         best_score=experiment.best_score if has_best else None,
         exchanged_sha256=experiment.exchanged_sha256,
         pruned=experiment.state in ENDED and not experiment.exchanged_sha256,
+        plan=experiment.plan_name,
+        best_metric=experiment.best_metric,
     )
 
 

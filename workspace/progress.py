@@ -119,7 +119,7 @@ class RoundProgress:
         elif self._decided_by is not None:
             metric, more_is_better = self._decided_by
             new = self._validations.get(number, {}).get(metric)
-            old = None if self._best is None else self._validations[self._best][metric]
+            old = None if self._best is None else self._validations.get(self._best, {}).get(metric)
             if new is not None and (old is None or is_better(new, old, more_is_better)):
                 self._best = number
 

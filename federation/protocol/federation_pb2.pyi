@@ -313,7 +313,7 @@ class Envoys(_message.Message):
     def __init__(self, envoys: _Optional[_Iterable[_Union[Envoy, _Mapping]]] = ...) -> None: ...
 
 class Experiment(_message.Message):
-    __slots__ = ("name", "state", "reason", "round", "rounds", "created", "ended", "cohort", "submitted_by", "plan", "best_round", "best_score", "exchanged_sha256", "members")
+    __slots__ = ("name", "state", "reason", "round", "rounds", "created", "ended", "cohort", "submitted_by", "plan", "best_round", "best_score", "exchanged_sha256", "members", "plan_name", "best_metric")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -328,6 +328,8 @@ class Experiment(_message.Message):
     BEST_SCORE_FIELD_NUMBER: _ClassVar[int]
     EXCHANGED_SHA256_FIELD_NUMBER: _ClassVar[int]
     MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    PLAN_NAME_FIELD_NUMBER: _ClassVar[int]
+    BEST_METRIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: str
     reason: str
@@ -342,7 +344,9 @@ class Experiment(_message.Message):
     best_score: float
     exchanged_sha256: str
     members: _containers.RepeatedCompositeFieldContainer[Member]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., created: _Optional[float] = ..., ended: _Optional[float] = ..., cohort: _Optional[_Iterable[str]] = ..., submitted_by: _Optional[str] = ..., plan: _Optional[str] = ..., best_round: _Optional[int] = ..., best_score: _Optional[float] = ..., exchanged_sha256: _Optional[str] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ...) -> None: ...
+    plan_name: str
+    best_metric: str
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ..., rounds: _Optional[int] = ..., created: _Optional[float] = ..., ended: _Optional[float] = ..., cohort: _Optional[_Iterable[str]] = ..., submitted_by: _Optional[str] = ..., plan: _Optional[str] = ..., best_round: _Optional[int] = ..., best_score: _Optional[float] = ..., exchanged_sha256: _Optional[str] = ..., members: _Optional[_Iterable[_Union[Member, _Mapping]]] = ..., plan_name: _Optional[str] = ..., best_metric: _Optional[str] = ...) -> None: ...
 
 class Member(_message.Message):
     __slots__ = ("name", "standing", "reason", "counted")
@@ -373,7 +377,7 @@ class SubmitChunk(_message.Message):
     def __init__(self, submission: _Optional[_Union[Submission, _Mapping]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Submission(_message.Message):
-    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol", "director", "signature", "frozen")
+    __slots__ = ("name", "id", "plan", "version", "code_hash", "frozen_fingerprint", "blob", "protocol", "director", "signature", "frozen", "plan_name")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     PLAN_FIELD_NUMBER: _ClassVar[int]
@@ -385,6 +389,7 @@ class Submission(_message.Message):
     DIRECTOR_FIELD_NUMBER: _ClassVar[int]
     SIGNATURE_FIELD_NUMBER: _ClassVar[int]
     FROZEN_FIELD_NUMBER: _ClassVar[int]
+    PLAN_NAME_FIELD_NUMBER: _ClassVar[int]
     name: str
     id: str
     plan: str
@@ -396,7 +401,8 @@ class Submission(_message.Message):
     director: str
     signature: Signature
     frozen: Blob
-    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ..., director: _Optional[str] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., frozen: _Optional[_Union[Blob, _Mapping]] = ...) -> None: ...
+    plan_name: str
+    def __init__(self, name: _Optional[str] = ..., id: _Optional[str] = ..., plan: _Optional[str] = ..., version: _Optional[str] = ..., code_hash: _Optional[str] = ..., frozen_fingerprint: _Optional[str] = ..., blob: _Optional[_Union[Blob, _Mapping]] = ..., protocol: _Optional[int] = ..., director: _Optional[str] = ..., signature: _Optional[_Union[Signature, _Mapping]] = ..., frozen: _Optional[_Union[Blob, _Mapping]] = ..., plan_name: _Optional[str] = ...) -> None: ...
 
 class ResumeRequest(_message.Message):
     __slots__ = ("settings", "accept_code", "amendment")

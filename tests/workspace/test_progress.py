@@ -10,17 +10,17 @@ from workspace.amounts import duration
 from workspace.progress import RoundProgress
 
 VALIDATION = "aggregated_model_validation"
-NOW = time.time()
 
 
 def lines(
     losses: list[float],
     capsys: pytest.CaptureFixture[str],
-    began: float = NOW,
+    ago: float = 0.0,
     decided_by: tuple[str, bool] | None = None,
     **body: object,
 ) -> list[str]:
-    """The lines of rounds of ten seconds each, of eight."""
+    """The lines of rounds of ten seconds each, of eight, the first of which began so many seconds ago."""
+    began = time.time() - ago
     with RoundProgress("rows", 8, decided_by=decided_by) as progress:
         for number, loss in enumerate(losses):
             progress.take("round_started", {"round": number}, began + 10 * number)
@@ -40,7 +40,7 @@ def test_the_time_left_is_that_of_the_rounds_that_are_left_at_the_pace_of_those_
 
 
 def test_of_a_run_of_yesterday_nothing_is_left(capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = lines([2.0], capsys, began=NOW - 86400)
+    (line,) = lines([2.0], capsys, ago=86400)
     assert line == "round   0 of 8  validation: loss 2.000  10 s"
 
 
@@ -59,7 +59,7 @@ def test_what_the_director_says_is_best_goes_before_what_is_known_here(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert (
-        "best so far: round 0, loss 2.000" in lines([2.0, 0.5], capsys, NOW, ("loss", False), best_round=0)[1]
+        "best so far: round 0, loss 2.000" in lines([2.0, 0.5], capsys, 0.0, ("loss", False), best_round=0)[1]
     )
 
 

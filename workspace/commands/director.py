@@ -117,6 +117,7 @@ def list_experiments(federation: Federation, as_json: bool) -> None:
     rows = [
         [
             e.name,
+            e.plan or NOTHING,
             e.state,
             f"{e.round}/{e.rounds}",
             _best(e),
@@ -129,11 +130,11 @@ def list_experiments(federation: Federation, as_json: bool) -> None:
         for e in found
     ]
     print_table(
-        ["experiment", "state", "round", "best score", "owner", "age", "took", "envoys", "why"],
+        ["experiment", "plan", "state", "round", "best score", "owner", "age", "took", "envoys", "why"],
         rows,
         f"no experiments at {federation.address}; `fed submit PLAN` makes one",
         wraps=["best score", "envoys", "why"],
-        spare=["envoys", "took", "age", "owner"],
+        spare=["envoys", "took", "age", "owner", "plan"],
     )
 
 
@@ -310,7 +311,8 @@ def _reach() -> list[str]:
 
 def _best(info: ExperimentInfo) -> str:
     """Say which round was best, and whether its model is there no more."""
-    best = [] if info.best_score is None else [f"{info.best_score:.4f} (round {info.best_round})"]
+    metric = f"{info.best_metric} " if info.best_metric else ""
+    best = [] if info.best_score is None else [f"{metric}{info.best_score:.4f} (round {info.best_round})"]
     return ", ".join([*best, "models pruned"] if info.pruned else best) or NOTHING
 
 

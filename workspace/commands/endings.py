@@ -36,8 +36,8 @@ def tell_experiment(info: ExperimentInfo, metric: str, reach: Sequence[str], err
     """
     took = duration(info.ended - info.created)
     lines = [f"{info.name}: {info.state} after {_count(info.rounds, 'round')}, {took} after it was submitted"]
-    if told := best_so_far(info):
-        lines.append(f"{told.replace('score', metric or 'score')} of {info.rounds}")
+    if told := _best(info, info.best_metric or metric or "score"):
+        lines.append(f"{told} of {info.rounds}")
     lines.append(f"take it home: {_command('fed', 'model', info.name, '-o', info.name, *reach)}")
     for line in lines:
         click.echo(printable(line), err=err)
@@ -47,17 +47,16 @@ def tell_stopped(info: ExperimentInfo, reach: Sequence[str]) -> None:
     """Say where an experiment was stopped, and how it is gone on with."""
     parts = [
         f"{info.name}: {info.state} after {info.round} of {_count(info.rounds, 'round')}",
-        best_so_far(info),
+        _best(info, info.best_metric or "score"),
     ]
     click.echo(printable("; ".join(part for part in parts if part)))
     click.echo(printable(f"go on: {_command('fed', 'resume', info.name, *reach)}"))
 
 
-def best_so_far(info: ExperimentInfo) -> str:
-    """Say which model is best and its score; nothing if there is none."""
+def _best(info: ExperimentInfo, metric: str) -> str:
     if info.best_round is None or info.best_score is None:
         return ""
-    return f"best: score {info.best_score:.4f}, after round {info.best_round}"
+    return f"best: {metric} {info.best_score:.4f}, after round {info.best_round}"
 
 
 def tell_simulation(summary: Mapping[str, Any], folder: Path, federation_path: str) -> None:
