@@ -77,7 +77,13 @@ class RunRecord:
         """Write the round's metrics, and where the next one begins."""
         number = closed.round_number
         left_out = {"left_out": list(closed.left_out)} if closed.left_out else {}
-        body = {"round": number, "cohort": list(closed.cohort), "metrics": closed.metrics, **left_out}
+        body = {
+            "round": number,
+            "cohort": list(closed.cohort),
+            "metrics": closed.metrics,
+            "best_round": closed.best.round_number if closed.best else None,
+            **left_out,
+        }
         if not closed.failure:
             counted = {name: replace(self._member(name), counted=number) for name in closed.counted}
             rows = [*self._rows, *metric_rows("round_closed", body)]

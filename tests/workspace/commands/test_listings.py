@@ -23,8 +23,17 @@ from tests.workspace.commands.known_director import (
     experiment,
 )
 
-EXPERIMENTS = [
-    experiment("first", "finished", ended=NOW - DAY, best_round=1, best_score=0.8125, exchanged_sha256="ab"),
+EXPERIMENTS = [  # one of them of a director of before, which says no plan
+    experiment(
+        "first",
+        "finished",
+        ended=NOW - DAY,
+        best_round=1,
+        best_score=0.8125,
+        exchanged_sha256="ab",
+        plan_name="words_tiny",
+        best_metric="accuracy",
+    ),
     experiment("second", "queued", round=0, reason="waiting for envoys: 2 of 3 match"),
     experiment(LONG, "running", round=1, cohort=["north", "south"], submitted_by="音声研究所"),
 ]
@@ -67,12 +76,14 @@ def test_experiments_are_listed_with_score_owner_age_and_duration(
 ) -> None:
     assert ask(known, "list") == 0
     heading, _, first, second, third = (x for x in capsys.readouterr().out.splitlines() if x.strip())
-    assert re.split(r"  +", heading.strip())[:7] == [
-        "experiment", "state", "round", "best score", "owner", "age", "took"
+    assert re.split(r"  +", heading.strip())[:8] == [
+        "experiment", "plan", "state", "round", "best score", "owner", "age", "took"
     ]  # fmt: skip
-    assert re.search(r"first +finished +2/2 +0\.8125 \(round 1\) +alice +2 d +24 h 5 min", first)
-    assert re.search(r"second +queued +0/2 +- +alice +2 d +- +- +waiting for envoys: 2 of 3 match", second)
-    assert re.search(LONG + r" +running +1/2 +- +音声研究所 +2 d +- +north, south", third)
+    assert re.search(
+        r"first +words_tiny +finished +2/2 +accuracy 0\.8125 \(round 1\) +alice +2 d +24 h 5 min", first
+    )
+    assert re.search(r"second +- +queued +0/2 +- +alice +2 d +- +- +waiting for envoys: 2 of 3 match", second)
+    assert re.search(LONG + r" +- +running +1/2 +- +音声研究所 +2 d +- +north, south", third)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
