@@ -150,7 +150,7 @@ def test_a_state_of_before_is_looked_at_too(tmp_path: Path) -> None:
         alive.submit()
     with closing(sqlite3.connect(tmp_path / "journal.sqlite")) as journal:
         journal.execute("DROP INDEX experiments_by_frozen_model")
-        for column in ("frozen_model", "frozen_bytes"):
+        for column in ("frozen_model", "frozen_bytes", "plan_name", "best_metric"):
             journal.execute(f"ALTER TABLE experiments DROP COLUMN {column}")
         journal.execute("PRAGMA user_version = 5")
         journal.commit()
