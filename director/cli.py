@@ -56,8 +56,8 @@ def start(path: str, overrides: tuple[str, ...], insecure: bool) -> None:
     config = schema.load(path, DirectorConfig, overrides)
     keep_private()
     logs.configure(config.log_level, file=config.state / "director.log")
-    require_startable(config, insecure)
     keep_refusals()
+    require_startable(config, insecure)
     from director.server import Director
 
     director = Director(config, insecure)

@@ -35,9 +35,7 @@ _REASONS = {
 }
 
 _DISTRUST = ("is not in peer certificate", "CERTIFICATE_VERIFY_FAILED", "WRONG_VERSION_NUMBER")
-_HUNG_UP = (
-    "it hung up: it wants a certificate (leave --insecure out), or refuses ours, of which its log says why"
-)
+_HUNG_UP = "it hung up; if it wants a certificate, leave --insecure out; if it refuses our certificate, its log says why"
 _HINTS = {
     "is not in peer certificate": "its certificate does not name this host; `fed certify director --host` adds it",
     "CERTIFICATE_VERIFY_FAILED": "its certificate is not signed by our authority, or expired",

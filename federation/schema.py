@@ -26,6 +26,7 @@ from pydantic_core import CoreSchema, core_schema, to_jsonable_python
 
 from federation import document
 from federation.document import Document, Problem, Problems, nearest, shown
+from federation.kinds import another_kind
 from federation.paths import at_home
 from federation.patterns import words_of
 from federation.templates import Kind, known_templates, present_name, tables
@@ -114,6 +115,8 @@ def check(content: Document, kind: type[T], checks: Iterable[Check] = ()) -> T:
     """
     if content.problems and not isinstance(content.value, dict):
         raise Problems(content.problems)
+    if (said := another_kind(content.value, kind)) is not None:
+        raise Problems([content.problem((), said)])
     problems = {problem.where: problem for problem in content.problems}
     for one in checks:
         for problem in islice(one(content), MAX_PROBLEMS):

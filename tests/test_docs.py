@@ -19,7 +19,7 @@ from director.limits import Limits
 from envoy.config import EnvoyConfig
 from federation import document, errors, settings
 from federation.federation_file import load_federation
-from federation.main import INTERRUPTED, fed
+from federation.main import INTERRUPTED, NOBODY_READS, fed
 from federation.plan import PlanDocument, load_plan
 from federation.templates import known_templates
 from shard_descriptors.images.settings import ImageFolderSettings
@@ -57,7 +57,7 @@ def test_every_error_is_on_the_page_of_exit_codes_with_its_code() -> None:
     classes = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     assert rows == {kind.__name__: kind.exit_code for kind in classes}
     codes = {int(code) for code in re.findall(r"^\| (\d+) \|", page("exit_codes.md"), re.M)}
-    assert codes == {0, click.UsageError.exit_code, INTERRUPTED, *rows.values()}
+    assert codes == {0, click.UsageError.exit_code, INTERRUPTED, NOBODY_READS, *rows.values()}
 
 
 def test_every_table_has_every_key() -> None:

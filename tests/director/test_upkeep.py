@@ -324,3 +324,28 @@ def test_a_backup_says_what_it_lacks_and_holds_the_rest(state: Path, tmp_path: P
     assert "lacks what is not whole" in str(done.exception)
     with director(tmp_path / "copy") as alive:
         assert {row.state for row in alive.experiments.experiments()} == {"running", "queued"}
+
+
+def test_a_name_in_the_journal_that_leads_elsewhere_is_neither_read_nor_copied(
+    state: Path, tmp_path: Path
+) -> None:
+    (state / "secret").write_text("of somebody else's")
+    connection = sqlite3.connect(state / "journal.sqlite")
+    with connection:
+        connection.execute("UPDATE experiments SET model = '../secret'")
+    connection.close()
+    (problem,) = [problem for problem in examine(state).problems if problem.kind == "model"]
+    assert "is not read: '../secret' is no name of a file or folder" in problem.says
+    done = fed_director(state, "backup", str(tmp_path / "copy"))
+    assert "the blob ../secret of experiment rows is not copied" in str(done.exception)
+    assert not (tmp_path / "copy/secret").exists()
+
+
+def test_a_blob_that_is_a_link_is_neither_read_nor_copied(state: Path, tmp_path: Path) -> None:
+    model = blob(state, "SELECT model FROM experiments")
+    model.rename(tmp_path / "elsewhere")
+    model.symlink_to(tmp_path / "elsewhere")
+    assert any("is a link, which is not followed" in problem.says for problem in examine(state).problems)
+    done = fed_director(state, "backup", str(tmp_path / "copy"))
+    assert "is a link, which is not followed" in str(done.exception)
+    assert not (tmp_path / "copy/blobs" / model.name).exists()

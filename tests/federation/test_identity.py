@@ -228,6 +228,57 @@ def test_a_missing_or_damaged_file_is_one_clear_line(folder: Path, tmp_path: Pat
         Credentials(tmp_path, "north").identity()
 
 
+def traditional(pem: bytes) -> bytes:
+    """A key as `openssl ecparam -genkey` and `openssl ec` write it, with the parameters of its curve before it."""
+    key = serialization.load_pem_private_key(pem, None)
+    written = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.NoEncryption(),
+    )
+    # The object identifier of prime256v1.
+    parameters = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n"
+    return parameters + written
+
+
+def crlf(pem: bytes) -> bytes:
+    """As it is after a way through Windows."""
+    return pem.replace(b"\n", b"\r\n")
+
+
+def with_words(pem: bytes) -> bytes:
+    """As `openssl x509 -text` and mails have it: with text around."""
+    return b"subject=CN=north\n" + pem + b"\nregards\n"
+
+
+@pytest.mark.parametrize(
+    ("of_the_key", "of_certificates"),
+    [
+        (traditional, bytes),
+        (crlf, crlf),
+        (lambda pem: crlf(traditional(pem)), crlf),
+        (bytes, with_words),
+    ],
+    ids=["traditional", "crlf", "both", "words"],
+)
+def test_keys_and_certificates_in_the_forms_that_other_tools_write_are_used(
+    serve: Callable[..., str],
+    folder: Path,
+    tmp_path: Path,
+    of_the_key: Callable[[bytes], bytes],
+    of_certificates: Callable[[bytes], bytes],
+) -> None:
+    for name in ("director", "north", "authority"):
+        certificate = tmp_path / f"{name}.crt"
+        certificate.write_bytes(of_certificates((folder / f"{name}.crt").read_bytes()))
+        if name != "authority":
+            key = tmp_path / f"{name}.key"
+            key.write_bytes(of_the_key((folder / f"{name}.key").read_bytes()))
+            key.chmod(0o600)
+    address = serve(Credentials(tmp_path, "director"))
+    assert ask(Credentials(tmp_path, "north").channel(address)) == "envoy north, payload"
+
+
 def test_a_key_of_another_certificate_is_refused(folder: Path, tmp_path: Path) -> None:
     for name in ("authority.crt", "north.crt"):
         shutil.copy(folder / name, tmp_path / name)

@@ -131,6 +131,44 @@ def test_a_director_of_another_authority_is_told_from_one_that_is_not_there(tmp_
         link.call(experiments, patience=0)
 
 
+def test_whoever_cannot_be_trusted_is_waited_for_by_services_only(
+    tmp_path: Path, lines: Lines, thread: ThreadPoolExecutor
+) -> None:
+    """A command with all the patience there is ends at once; an envoy goes on: certificates may be being replaced."""
+    ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs", "another")
+    with serving(FakeDirector(), credentials=Credentials(theirs, "director")) as address:
+        with Link(address, NORTH, ours) as link:
+            impatient = thread.submit(link.call, experiments, patience=3600)
+            with pytest.raises(Unreachable, match="cannot be trusted: its certificate is not signed by our"):
+                impatient.result(DEADLINE)
+        assert lines.count("trying again") == 0
+        with Link(address, NORTH, ours) as link:
+            patient = thread.submit(link.call, experiments)
+            lines.wait_for("cannot be trusted")
+            assert not patient.done()
+        with pytest.raises(Unreachable):
+            patient.result(DEADLINE)
+
+
+def test_who_waits_for_an_answer_is_told_for_whom_and_how_long(
+    lines: Lines, monkeypatch: pytest.MonkeyPatch, thread: ThreadPoolExecutor
+) -> None:
+    monkeypatch.setattr(link_module, "SAY_SECONDS", 0.01)
+    with black_hole() as address, Link(address, NORTH, None) as link:
+        waiting = thread.submit(link.call, experiments, patience=2)
+        assert lines.wait_for("connecting to") == f"connecting to the director at {address}, for up to 10 s"
+        link.close()
+        with pytest.raises(Unreachable):
+            waiting.result(DEADLINE)
+
+
+@pytest.mark.parametrize("address", ["localhost", "localhost:", "::1:5", "localhost:99999", ":5"])
+def test_what_is_no_address_is_said_before_anybody_is_asked(address: str, tmp_path: Path) -> None:
+    for folder in (None, certificates(tmp_path)):
+        with pytest.raises(InputError, match="is no address; write it as host:port"):
+            Link(address, NORTH, folder)
+
+
 def test_that_it_is_away_is_said_again(
     lines: Lines, thread: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

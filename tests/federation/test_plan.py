@@ -146,7 +146,10 @@ def test_all_problems_are_said_at_once(problems: Any) -> None:
         ("tasks.train.kwargs={apply: both}", "tasks.train.kwargs.apply: must be 'global' or 'local'"),
         ("tasks.train.kwargs.batch=3", "tasks.train.kwargs.batch: unknown key"),
         ("tasks.settings={function: train_task, kwargs: 3}", "tasks.settings.kwargs: must be a mapping"),
-        ("tasks.Train/1={function: train_task}", "tasks.Train/1: must match pattern"),
+        (
+            "tasks.Train/1={function: train_task}",
+            "tasks.Train/1: must be a name of a-z, 0-9 and _ that begins",
+        ),
         ("task_runner.settings.experiment=keyword_spoting", "did you mean keyword_spotting?"),
         ("task_runner.settings.learning_rate='1e-4'", "learning_rate: must be a number, not '1e-4'"),
         (

@@ -118,6 +118,24 @@ policy:
     ]
 
 
+def test_under_a_wrong_template_the_settings_of_the_one_that_was_meant_are_checked(problems: Any) -> None:
+    assert problems(
+        """\
+name: north
+rounds: 3
+policy:
+  template: openfl.component.CutoffTimePolice
+  settings: {round_start_time: soon, minimum_reportin: 1}
+"""
+    ) == [
+        "config.yaml:4: policy.template: 'openfl.component.CutoffTimePolice' is none of the known ones; did you mean "
+        "openfl.component.CutoffTimePolicy?",
+        "config.yaml:5: policy.settings.minimum_reportin: unknown key; did you mean minimum_reporting?",
+        "config.yaml:5: policy.settings.round_start_time: unknown key; known: minimum_reporting, straggler_cutoff_time",
+        "config.yaml:5: policy.settings.straggler_cutoff_time: is missing",
+    ]
+
+
 @pytest.mark.parametrize(
     ("line", "problem"),
     [

@@ -155,8 +155,12 @@ def submit(
     as_json: bool,
 ) -> None:
     """Submit a plan; prints the experiment's name."""
+    from federation.errors import InputError
+    from federation.names import is_experiment_name
     from federation.plan import load_plan
 
+    if name is not None and not is_experiment_name(name):
+        raise InputError(f"--as: {name!r} cannot name an experiment: use a-z, 0-9, '_', '-', '.'")
     # Which says what is wrong with it before the learning libraries are imported.
     checked = load_plan(plan, overrides)
     be_quiet(quiet)
