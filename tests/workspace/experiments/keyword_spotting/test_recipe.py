@@ -157,10 +157,15 @@ def test_what_stands_for_masked_frames_may_be_new(checkpoint: Path, tmp_path: Pa
     assert ((started >= 0) & (started < 1)).all() and len(set(started.tolist())) == len(started)
 
 
-def test_a_model_of_impossible_shape_is_told_in_one_line() -> None:
-    for model in (Wav2Vec2Overrides(conv_dim=[8]), Wav2Vec2Overrides(hidden_size=10, num_attention_heads=3)):
-        with pytest.raises(InputError, match=r"^task_runner\.settings.model: [^\n]*$"):
-            small_recipe(model=model).build_model()
+def test_a_model_of_impossible_shape_is_told_in_one_line(checkpoint: Path) -> None:
+    for model, key in (
+        (Wav2Vec2Overrides(conv_dim=[8]), "conv_dim"),
+        (Wav2Vec2Overrides(hidden_size=10, num_attention_heads=3), "num_attention_heads"),
+    ):
+        with pytest.raises(ValueError, match=rf"^model\.{key}[^\n]*$"):
+            small_recipe(model=model)
+        with pytest.raises(InputError, match=rf"^checkpoint {ID}: no Wav2Vec2[^\n]*$"):
+            from_checkpoint(checkpoint, model=model).build_model()
 
 
 def test_a_frozen_feature_encoder_does_not_travel_and_does_not_change() -> None:

@@ -355,14 +355,18 @@ def test_an_encoder_of_another_shape_than_the_checkpoints_is_refused(checkpoint:
     assert started(checkpoint, model=BertOverrides(hidden_dropout_prob=0.3)).build_model()
 
 
-def test_a_model_of_impossible_shape_is_told_in_one_line() -> None:
+def test_a_model_of_impossible_shape_is_told_in_one_line(checkpoint: Path) -> None:
     assert SMALL.model is not None
-    with pytest.raises(InputError, match=r"^task_runner\.settings.model: [^\n]*$"):
-        Sentiment(replace(SMALL, model=replace(SMALL.model, hidden_size=15)), CLASSES, {}).build_model()
+    with pytest.raises(ValueError, match=r"^model\.num_attention_heads must divide [^\n]*$"):
+        replace(SMALL, model=replace(SMALL.model, hidden_size=15))
+    with pytest.raises(InputError, match=rf"^checkpoint {ID}: no BERT or DistilBERT [^\n]*$"):
+        started(checkpoint, model=BertOverrides(hidden_size=15)).build_model()
+    with pytest.raises(ValueError, match=r"must be at least max_tokens: 64$"):
+        small(max_tokens=64)
     with pytest.raises(
         InputError, match=r"^task_runner\.settings\.max_tokens: 64 are more than .* 32 positions"
     ):
-        small(max_tokens=64)
+        started(checkpoint, max_tokens=64)
 
 
 @pytest.mark.parametrize(
