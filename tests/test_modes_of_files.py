@@ -12,18 +12,20 @@ import pytest
 from federation.main import main
 from tests.checkout import ROOT
 
-ONE_ROUND = ["--set", "aggregator.settings.rounds_to_train=1", "--set", "federation.settings.envoys=3"]
+FEDERATION = ["--federation", "data/text/federation.yaml"]
+PLAN = ["plans/sentiment_tiny.yaml", *FEDERATION, "--set", "aggregator.settings.rounds_to_train=1"]
+SPEAKERS = ["--speakers", "1", "--takes", "1", "--words", "yes", "--background-seconds", "1"]
 COMMANDS = [
     ["certify", "authority"],
     ["certify", "envoy", "north"],
     ["data", "sample", "text", "-o", "data/text"],
-    ["data", "synthesise", "-o", "data/spoken", "--speakers", "1", "--takes", "1", "--words", "yes", "--background-seconds", "1"],
-    ["data", "words", "--federation", "data/text/federation.yaml", "--envoy", "north", "-o", "north.json"],
+    ["data", "synthesise", "-o", "data/spoken", *SPEAKERS],
+    ["data", "words", *FEDERATION, "--envoy", "north", "-o", "north.json"],
     ["data", "vocabulary", "north.json", "-o", "words.txt"],
-    ["simulate", "plans/sentiment_tiny.yaml", "--federation", "data/text/federation.yaml", "-o", "runs/all", *ONE_ROUND],
-    ["local", "plans/sentiment_tiny.yaml", "--federation", "data/text/federation.yaml", "--envoy", "north", "-o", "runs/north", *ONE_ROUND],
+    ["simulate", *PLAN, "-o", "runs/all"],
+    ["local", *PLAN, "--envoy", "north", "-o", "runs/north"],
     ["predict", "runs/all/model", "The soup is good.", "--attention", "maps"],
-]  # fmt: skip
+]
 
 
 @pytest.fixture
