@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -84,7 +85,7 @@ def _played(
     return clip
 
 
-def _write(file: Path, clip: npt.NDArray[np.float64]) -> None:
+def _write(file: Path, clip: npt.NDArray[np.floating[Any]]) -> None:
     with wave.open(str(file), "wb") as out:
         out.setnchannels(1)
         out.setsampwidth(2)
