@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 def write_spoken_words(folder: Path, progress: Progress | None = None) -> str:
     """Write ``<word>/<speaker>_nohash_<take>.wav`` and background recordings; return what was made."""
-    if importlib.util.find_spec("espeakng_loader") is not None:
+    if has_voices():
         from shard_descriptors.synthesis.synthesis import synthesise
 
         synthesise(
@@ -45,6 +45,11 @@ def write_spoken_words(folder: Path, progress: Progress | None = None) -> str:
         f"{len(_WORDS) * SPEAKERS * TAKES} clips of tones, a melody in place of each word: for voices that speak, "
         "pip install 'speech-federation[demo]'"
     )
+
+
+def has_voices() -> bool:
+    """Say whether espeak-ng is installed."""
+    return importlib.util.find_spec("espeakng_loader") is not None
 
 
 def write_melodies(folder: Path) -> None:

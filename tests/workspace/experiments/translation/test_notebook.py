@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from federation.plan import load_plan
+from federation.main import main
 from tests.checkout import ROOT
-from tests.deployment import write_yaml
-from tests.translation_data import pairs_entry, write_pairs
 
 NOTEBOOK = ROOT / "workspace" / "translation.ipynb"
 
@@ -23,29 +20,24 @@ def test_the_notebook_is_kept_without_outputs() -> None:
         assert cell.get("execution_count") is None
 
 
-def test_the_notebook_runs_from_the_plan_to_the_attention(
+def test_the_notebook_runs_from_the_plan_to_the_attention_on_the_data_that_its_command_makes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pairs = write_pairs(tmp_path / "pairs.txt")
-    entries: dict[str, Any] = {
-        name: {"shard_descriptor": pairs_entry(pairs, rank, 3)}
-        for rank, name in enumerate(("north", "south", "west"))
-    }
-    parameters = {
-        "FED_PLAN": str(ROOT / "plans" / "translation_tiny.yaml"),
-        "FED_FEDERATION": str(
-            write_yaml(tmp_path / "federation.yaml", {"envoys": entries, "test": entries["north"]})
-        ),
-        "FED_OVERRIDES": "aggregator.settings.rounds_to_train=1",
-        "FED_OUTPUT": str(tmp_path / "out"),
-        "FED_TEXTS": "I see the cat.|We want a book.",
-    }
-    for name, value in parameters.items():
-        monkeypatch.setenv(name, value)
+    folder = tmp_path / "checkout" / "workspace"
+    folder.mkdir(parents=True)
+    (folder.parent / "plans").symlink_to(ROOT / "plans")
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setenv("FED_STATE", str(tmp_path / "state"))
+    for name in ("FED_PLAN", "FED_FEDERATION", "FED_OUTPUT", "FED_TEXTS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FED_OVERRIDES", "aggregator.settings.rounds_to_train=1")
+    first = nbformat.read(NOTEBOOK, as_version=4).cells[0].source
+    command = next(line.split() for line in first.splitlines() if line.startswith("    fed "))
+    assert main(command[1:]) == 0
 
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     client = NotebookClient(
-        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(NOTEBOOK.parent)}}
+        notebook, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     )
     client.execute()
 
@@ -54,5 +46,5 @@ def test_the_notebook_runs_from_the_plan_to_the_attention(
     assert "translation_tiny: 1 rounds over north, south, west" in "".join(o.get("text", "") for o in shown)
     tables = [str(output.get("data", {}).get("text/html", "")) for output in shown]
     assert any("bleu" in table and "perplexity" in table for table in tables)
-    assert any("nucleus" in table and "I see the cat." in table for table in tables)
-    assert load_plan(parameters["FED_PLAN"]).task_runner.source_vocabulary
+    assert any("nucleus" in table and "Tom takes the key." in table for table in tables)
+    assert (folder.parent / "runs" / "translation_notebook" / "model" / "source_vocabulary.txt").is_file()
