@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
 import json
-import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,8 @@ from federation.tensors import Tensors, digest
 from tests.deployment import TINY_PLAN, write_yaml
 from tests.image_data import CLASSES, make_image_folder, shard_entry
 from workspace.initial_exchange import initial_exchange
-from workspace.simulation.run import FileRecord
+from workspace.simulation.record import RunRecord
+from workspace.simulation.snapshot import Snapshot, Snapshots
 
 
 class Died(BaseException):
@@ -67,19 +67,31 @@ def plan(tmp_path: Path) -> CheckedPlan:
     return load_plan(write_yaml(tmp_path / "plan.yaml", plan_with_personal_layers(1)))
 
 
+def new_record(folder: Path, tensors: Tensors, kind: type[RunRecord] = RunRecord) -> RunRecord:
+    """Return the record of a simulation in a folder."""
+    folder.mkdir()
+    return kind(folder / "metrics.jsonl", Snapshots(folder / "unfinished"), Snapshot(), tensors, None)
+
+
+def last_model(folder: Path, record: RunRecord) -> str:
+    """Return the name of the model that a simulation in a folder has come to."""
+    return digest(Snapshots(folder / "unfinished").models(record.snapshot)[0])
+
+
 def run(plan: CheckedPlan, shard: Any, state: Path, dies_after: str | None = None) -> tuple[str, list[Any]]:
     """Run the plan at one site, whose process dies once if asked; return the model's name and the results' metrics."""
     initial = initial_exchange(plan, {})
     results: list[Any] = []
 
-    class Notes(FileRecord):
+    class Notes(RunRecord):
         def result(self, result: Any) -> None:
             results.append((result.round_number, result.task_name, dict(result.metrics)))
 
         def event(self, kind: str, **body: Any) -> None:
             pass
 
-    record = Notes(initial.tensors, None, None)  # type: ignore[arg-type]
+    folder = state.with_name(f"{state.name}_record")
+    record = new_record(folder, initial.tensors, Notes)
     aggregator: Aggregator = build_aggregator(plan, ["north"], initial.tensors, record)
     aggregator.go_on()
     site = Site("north", state=str(state), frozen_fingerprint=initial.frozen_fingerprint)
@@ -88,8 +100,7 @@ def run(plan: CheckedPlan, shard: Any, state: Path, dies_after: str | None = Non
             build_collaborator(plan, shard, DiesAfter(aggregator, "north", dies_after), site).run()
     build_collaborator(plan, shard, DirectClient(aggregator, "north"), site).run()
     assert aggregator.finished
-    last: Tensors = record.last
-    return digest(last), results
+    return last_model(folder, record), results
 
 
 @pytest.mark.parametrize("task", ["aggregated_model_validation", "train", "locally_tuned_model_validation"])
@@ -119,8 +130,9 @@ def run_late(
 ) -> str:
     """Run the plan at two sites, of which south does not count in round 1; return the model's name."""
     initial = initial_exchange(plan, {})
-    with Path(os.devnull).open("w") as metrics:
-        record = FileRecord(initial.tensors, metrics, None)
+    with TemporaryDirectory() as home:
+        own = Path(home) / "record"
+        record = new_record(own, initial.tensors)
         aggregator: Aggregator = build_aggregator(plan, ["north", "south"], initial.tensors, record)
         aggregator.go_on()
         aggregator.start_clocks()
@@ -143,7 +155,7 @@ def run_late(
                 south = collaborator("south")
             assert aggregator.round_number > number
             assert aggregator.counted_of("south") == (0 if number == 1 else number)
-    return digest(record.last)
+        return last_model(own, record)
 
 
 def test_a_round_that_did_not_count_leaves_nothing_behind_at_the_site(tmp_path: Path) -> None:
@@ -170,7 +182,7 @@ def test_a_model_that_has_no_finite_loss_here_is_said_to_have_diverged_before_it
     shard = open_shard(Component(**shard_entry(make_image_folder(tmp_path / "images"), 0, 1)))
     initial = initial_exchange(plan, {})
     poisoned = {name: np.full_like(value, 3e38) for name, value in initial.tensors.items()}
-    record = FileRecord(poisoned, io.StringIO(), None)
+    record = new_record(tmp_path / "record", poisoned)
     aggregator = build_aggregator(plan, ["north"], poisoned, record)
     aggregator.go_on()
     site = Site("north", state=str(tmp_path / "state"))

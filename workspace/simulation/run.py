@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from federation.engine.members import ACTIVE
 from federation.engine.results import OpenedRound, Progress
 from federation.errors import ExperimentFailed, InputError
 from federation.federation_file import FederationFile, open_shard, samples_of
-from federation.files import read_regular, write_whole
+from federation.files import write_whole
 from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
@@ -43,7 +43,6 @@ from workspace.simulation.run_folder import (
     LAST,
     METRICS,
     MODEL,
-    MOST_BYTES,
     SUMMARY,
     UNFINISHED,
     RunFolder,
@@ -51,32 +50,8 @@ from workspace.simulation.run_folder import (
     write_json,
 )
 from workspace.simulation.snapshot import Snapshot, Snapshots
+from workspace.simulation.summary import Summary, read_summary
 from workspace.simulation.turns import TurnClient, describe, take_turns
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a simulation leaves in ``summary.json``.
-
-    ``test_accuracy`` is the best model's on the federation file's test shard, ``test`` and ``last_test`` hold all metrics of
-    the best and the last model; None without a test shard, or where there are no classes. ``exchanged_sha256`` names the
-    exchanged tensors after the last round, ``exchanged_bytes`` is what an envoy sends in a round, and receives as well.
-    ``state`` is "finished" or "interrupted": then ``rounds`` are those that were done, and nothing has been tested.
-    """
-
-    plan: str
-    state: str
-    rounds: int
-    envoys: list[str]
-    best_round: int
-    test_accuracy: float | None
-    last_test_accuracy: float | None
-    test: dict[str, float] | None
-    last_test: dict[str, float] | None
-    exchanged_sha256: str
-    exchanged_bytes: int
-    seconds: float
-    peak_memory_mb: float
 
 
 def simulate(
@@ -149,7 +124,7 @@ def simulate(
             require_same(told, own.told, str(folder))
             if own.state == "finished":
                 own.tidy()
-                return _read_summary(folder)
+                return read_summary(folder)
         if snapshot is None:
             own.begin(told)
             if exchange.frozen:
@@ -253,13 +228,6 @@ def _finish(
     )
     write_json(own.path / SUMMARY, asdict(summary))
     return summary
-
-
-def _read_summary(folder: Path) -> Summary:
-    try:
-        return Summary(**json.loads(read_regular(folder / SUMMARY, MOST_BYTES)))
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{folder / SUMMARY}: cannot be read ({error}); begin anew with --force") from error
 
 
 def _exchange(
