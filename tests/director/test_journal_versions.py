@@ -30,7 +30,7 @@ def version(path: Path) -> int:
 
 def test_a_new_journal_has_this_version(tmp_path: Path) -> None:
     Journal(tmp_path / "journal.sqlite").close()
-    assert version(tmp_path / "journal.sqlite") == 5
+    assert version(tmp_path / "journal.sqlite") == 6
 
 
 def test_a_journal_that_did_not_number_itself_is_brought_to_this_version_as_it_was(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_a_journal_that_did_not_number_itself_is_brought_to_this_version_as_it_w
     assert version(path) == 0
     for _ in range(2):
         journal = Journal(path)
-        assert version(path) == 5
+        assert version(path) == 6
         for then in before:
             now = journal.experiment(then["name"])
             assert now is not None
@@ -109,7 +109,7 @@ def test_a_journal_of_a_later_version_is_refused_and_left_as_it_is(tmp_path: Pat
         connection.execute("PRAGMA user_version = 7")
     connection.close()
     with pytest.raises(
-        InputError, match="the journal has format 7, this version of the project knows up to 5"
+        InputError, match="the journal has format 7, this version of the project knows up to 6"
     ):
         Journal(path)
     assert version(path) == 7

@@ -30,6 +30,7 @@ def row(name: str = "first", **changes: object) -> ExperimentRow:
         "classes": 4,
         "classes_sha256": "d" * 64,
         "asked": "{}",
+        "best_metric": "accuracy",
         "submitted_by": "workspace",
         "code_hash": "c",
         "frozen_fingerprint": "f",

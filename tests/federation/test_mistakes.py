@@ -130,6 +130,7 @@ MISTAKES = [
     Mistake("data words --federation federation.yaml --envoy north -o folder", INPUT, "folder: is a folder, not a file"),
     Mistake("data vocabulary none.json -o words.txt", INPUT, "none.json"),
     Mistake("data synthesise -o plan.yaml", INPUT, "plan.yaml"),
+    Mistake("data sample images -o plan.yaml", INPUT, "plan.yaml"),
     # Certificates.
     Mistake("certify -o plan.yaml authority", INPUT, "plan.yaml: something else is there"),
     Mistake("certify -o new director director", INPUT, "make it with: fed certify authority"),
