@@ -119,7 +119,7 @@ def test_a_file_that_is_not_there_is_not_called_badly_encoded(tmp_path: Path) ->
         ):
             with pytest.raises(InputError, match=rf"{name}: there is no such file; set root$"):
                 read(tmp_path / name)
-    with pytest.raises(InputError, match=r"cannot be read: Is a directory$"):
+    with pytest.raises(InputError, match=r": is a folder, not a file \(Is a directory\)$"):
         read_text(tmp_path, 100)
     with pytest.raises(InputError, match="cannot be read: embedded null byte"):
         read_text("a\0b", 100)
