@@ -71,9 +71,9 @@ def test_the_state_is_told_as_it_was_at_one_moment(tmp_path: Path, monkeypatch: 
         run_half(alive)
         fault_of = check.fault_of
 
-        def meanwhile(path: Path) -> str:
+        def meanwhile(folder: Path, name: str) -> str:
             alive.finish("rows", VALUES)
-            return fault_of(path)
+            return fault_of(folder, name)
 
         monkeypatch.setattr(check, "fault_of", meanwhile)
         found = examine(tmp_path / "state")

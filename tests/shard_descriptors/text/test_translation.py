@@ -199,7 +199,7 @@ def test_rows_with_a_null_in_the_place_of_a_sentence_are_unreadable(tmp_path: Pa
 def test_data_that_is_not_there_is_said_in_one_line(tmp_path: Path, file: Path) -> None:
     remedy = "set root to a text file of sentence pairs"
     assert refusal(root=tmp_path / "none.txt") == f"{tmp_path}/none.txt: there is no such file; {remedy}"
-    assert refusal(root=tmp_path) == f"{tmp_path}: cannot be read: Is a directory; {remedy}"
+    assert refusal(root=tmp_path) == f"{tmp_path}: is a folder, not a file (Is a directory); {remedy}"
     empty = tmp_path / "empty.txt"
     empty.write_text("")
     assert refusal(root=empty) == f"{empty}: holds no sentence pairs"
