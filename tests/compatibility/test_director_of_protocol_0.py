@@ -78,7 +78,8 @@ def test_envoys_work_whole_rounds(deployment: Deployment, speech: Path) -> None:
             director.wait_until_all_is_asked(name)
             envoy.wait_for("experiment done: has ended here")
             assert envoy.end() == 0
-            assert envoy.count("WARNING|ERROR|Traceback") == 0
+            # Of its data it says that they are few, which they are.
+            assert envoy.count(r"WARNING(?!.* has only \d+ samples)|ERROR|Traceback") == 0
         now = {asked(call): call for call in director.made}
         assert {asked(call) for call in then if call.metadata.get("fed-role") == "envoy"} == now.keys()
         for call in then:
@@ -154,13 +155,13 @@ def test_a_workspace_submits_watches_stops_and_takes_home(
         [{"name": info["name"], "state": info["state"]} for info in listed],
         [{"name": info["name"], "state": info["state"]} for info in states["experiments"]],
     )
-    assert "done: finished after 1 rounds" in deployment.fed("watch", "done", "--insecure")
+    assert "done: finished after 1 round, " in deployment.fed("watch", "done", "--insecure")
     events = [
         json.loads(line) for line in deployment.fed("logs", "done", "--insecure", "--json").splitlines()
     ]
     [watch] = [call for call in then if method_of(call) == "Watch" and call.code == "OK"]
     assert [event["kind"] for event in events] == [told["kind"] for told in plain(watch, watch.responses)]
-    assert deployment.fed("stop", "waits", "--insecure") == "waits: stopped\n"
+    assert deployment.fed("stop", "waits", "--insecure").startswith("waits: stopped after 0 of 2 rounds\n")
     deployment.fed("model", "done", "-o", "model", "--insecure")
     assert (deployment.folder / "model" / "model.safetensors").is_file()
     assert set(director.unknown) == {"Knock"}

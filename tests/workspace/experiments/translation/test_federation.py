@@ -95,7 +95,7 @@ def test_a_plan_without_its_vocabulary_or_with_another_metric_is_refused(
     result = run("plan", "check", tmp_path / PLAN.name)
     assert result.exit_code == 3
     assert "source_vocabulary_file" in result.stderr
-    assert "english_short.txt cannot be read" in result.stderr
+    assert "english_short.txt: there is no such file" in result.stderr
     result = run("plan", "check", folder / PLAN.name, "--set", "aggregator.settings.best_metric=accuracy")
     assert result.exit_code == 3
     assert "there is no metric 'accuracy'" in result.stderr
