@@ -22,7 +22,7 @@ PAGES = [
     ("images", 4, "accuracy", 0.1),
     ("sentiment", 10, "accuracy", 0.5),
     ("translation", 5, "bleu", 1.0),
-    ("simulation", 3, "accuracy", 1 / 12),
+    ("simulation", 6, "accuracy", 1 / 12),
 ]
 
 
