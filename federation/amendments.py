@@ -5,6 +5,7 @@ The director applies a change when it is asked for; a site applies all of them a
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 
@@ -48,8 +49,10 @@ def amended(plan: str, settings: Mapping[str, str], name: str, experiment: Check
     config = json.loads(plan)
     for key, value in sorted(settings.items()):
         if key not in CHANGEABLE:
+            meant = difflib.get_close_matches(key[:100], CHANGEABLE, n=1, cutoff=0.9)
+            hint = f" (did you mean {meant[0]}?)" if meant else ""
             raise InputError(
-                f"{key[:100]} cannot be changed by a resume: only {', '.join(CHANGEABLE)}; for anything else submit a "
+                f"{key[:100]} cannot be changed by a resume{hint}: only {', '.join(CHANGEABLE)}; for anything else submit a "
                 f"plan with `federation.settings.start_from: {{experiment: {name}}}`"
             )
         section, _, setting = key.split(".")

@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0, of data that those before read rightly
-        "3440c8e25f00b028c9f596261d8bc29a7881334a12f1e7b0006252bf633fde44",
+        "071204c5964a1c9476162f756c7ef51854f9b1e012c216f4e36095480f4d65a2",
     ),
 )
 

@@ -9,6 +9,9 @@ from federation.errors import InputError
 
 log = logging.getLogger(__name__)
 
+MOST_LISTED = 1000
+"""A data set of millions must not fill the log."""
+
 
 def skip(bad: Sequence[str], total: int, most: float, what: str = "files") -> None:
     """List what cannot be used in the log, unless it is too much.
@@ -29,8 +32,10 @@ def skip(bad: Sequence[str], total: int, most: float, what: str = "files") -> No
     InputError
         If it is more; names the first.
     """
-    for line in bad:
+    for line in bad[:MOST_LISTED]:
         log.warning("skipped: %s", line)
+    if len(bad) > MOST_LISTED:
+        log.warning("skipped: and %d more", len(bad) - MOST_LISTED)
     if len(bad) > most * total:
         raise InputError(
             f"{len(bad)} of {total} {what} cannot be used, more than max_unreadable {most:g} allows; the first is {bad[0]}"

@@ -47,8 +47,8 @@ class Sentence:
 
     @property
     def group(self) -> str:
-        """The sentence but for case and spaces: equal ones are one sentence."""
-        return " ".join(self.text.casefold().split())
+        """The sentence but for case, spaces and forms of Unicode: equal ones are one sentence."""
+        return " ".join(unicodedata.normalize("NFC", self.text).casefold().split())
 
 
 class BadLine(Exception):  # noqa: N818

@@ -20,7 +20,7 @@ from federation.experiments import Experiment
 class Settings:
     experiment: str = "tabular"
     checkpoint: str | None = None
-EXPERIMENT = Experiment(Settings, "nowhere:Recipe", ("Table",))
+EXPERIMENT = Experiment(Settings, "nowhere:Recipe", ("Table",), computes_sizes=True)
 """
 OURS = str(PLANS / "keyword_spotting_tiny.yaml")
 

@@ -31,6 +31,7 @@ from tests.full_disk import full
 from tests.plan_files import PLAN
 from tests.sentiment_data import make_sentences, shard_entry, small_plan
 
+VERBOSITY = "GRPC_VERBOSITY"
 CORE = re.compile(r"^[EIW]\d{4} |absl::")
 USAGE, INPUT, UNREACHABLE, REFUSED, MACHINE = 2, 3, 4, 5, 7
 
@@ -202,9 +203,13 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None
     monkeypatch.setenv("FED_STATE", str(tmp_path / "fed"))
     for name in ("FED_DIRECTOR", "FED_CERTIFICATES", "FED_NAME", "FED_WORKSPACE"):
         monkeypatch.delenv(name, raising=False)
-    umask = os.umask(0o022)
+    umask, verbosity = os.umask(0o022), os.environ.pop(VERBOSITY, None)
     yield
     os.umask(umask)
+    # A director that was started here wants to hear of refusals, which a command that comes after it must not.
+    os.environ.pop(VERBOSITY, None)
+    if verbosity is not None:
+        os.environ[VERBOSITY] = verbosity
     logs.configure(quiet=True)
 
 
@@ -469,7 +474,7 @@ def test_a_director_of_another_authority_is_said_in_one_line_and_not_waited_for(
         "or expired"
     )
     # Where the machine is slow, it is said in between to whom it connects.
-    assert all("connecting to" in line for line in before)
+    assert [line for line in before if "connecting to" not in line] == []
 
 
 # Where a command is run.

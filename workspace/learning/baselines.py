@@ -76,6 +76,7 @@ def train_alone(
     maximize: bool = True,
     kind: str = "classification",
     notice: Notice | None = None,
+    model: nn.Module | None = None,
 ) -> BaselineResult:
     """Train for as many rounds' worth of epochs as a plan has, on one split; Ctrl-C ends it with what was reached.
 
@@ -91,8 +92,10 @@ def train_alone(
         Of the statistics.
     notice
         Told how far it is.
+    model
+        To begin with, which is changed; the seed's by default.
     """
-    model = initial_model(recipe, seed).to(device)
+    model = (initial_model(recipe, seed) if model is None else model).to(device)
     memory: OptimizerState = {}
     best, best_round = _copied(model), 0
     best_score: float | None = None

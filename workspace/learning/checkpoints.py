@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -161,5 +162,9 @@ def _is_in_a_layer(model: nn.Module, name: str) -> bool:
 def _has_other_labels(folder: Path, ours: Mapping[int, str]) -> bool:
     """Say whether a checkpoint names its labels, and others than ours or in another order; case is no difference."""
     file = folder / "config.json"
-    theirs = [label.lower() for label in labels_of(file, read_config(file))]
-    return not are_a_librarys(theirs) and theirs != [ours[number].lower() for number in sorted(ours)]
+    theirs = [_compared(label) for label in labels_of(file, read_config(file))]
+    return not are_a_librarys(theirs) and theirs != [_compared(ours[number]) for number in sorted(ours)]
+
+
+def _compared(label: str) -> str:
+    return unicodedata.normalize("NFC", label).lower()

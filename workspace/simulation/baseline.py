@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,11 +15,11 @@ from federation.federation_file import EnvoyEntry, FederationFile, open_shard
 from federation.files import write_whole
 from federation.plan import CheckedPlan
 from shard_descriptors.descriptor import ShardDescriptor, concatenate
-from workspace.initial_exchange import build_model
+from workspace.initial_exchange import InitialExchange, initial_exchange
 from workspace.learning.baselines import train_alone
 from workspace.learning.evaluation import measure
-from workspace.learning.recipe import Recipe
 from workspace.model_folder import write_model_folder
+from workspace.simulation.earlier import earlier
 from workspace.simulation.identity import identity
 from workspace.simulation.memory import peak_memory_mb
 from workspace.simulation.run_folder import METRICS, MODEL, SUMMARY, RunFolder, write_json
@@ -87,12 +88,12 @@ def run_baseline(
         own.require_free(force)
         torch.set_num_threads(plan.federation.torch_threads)
         shards = {name: open_shard(entry.shard_descriptor) for name, entry in entries.items()}
-        recipe, _ = build_model(plan, federation.checkpoints)
+        exchange = initial_exchange(plan, federation.checkpoints, partial(earlier, folder))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         data = {name: shard.fingerprint() for name, shard in shards.items()}
         own.begin(identity("local" if envoy else "central", plan, data, device))
         with own.ended():
-            summary = _run(plan, federation, own, envoy, recipe, list(shards.values()), device, notice)
+            summary = _run(plan, federation, own, envoy, exchange, list(shards.values()), device, notice)
             if summary.state == "interrupted":
                 raise KeyboardInterrupt
         own.end("finished")
@@ -104,11 +105,12 @@ def _run(
     federation: FederationFile,
     own: RunFolder,
     envoy: str | None,
-    recipe: Recipe,
+    exchange: InitialExchange,
     shards: Sequence[ShardDescriptor],
     device: str,
     notice: Callable[[float, str], None] | None,
 ) -> BaselineSummary:
+    recipe = exchange.recipe
     result = train_alone(
         recipe,
         plan.task_runner,
@@ -122,6 +124,7 @@ def _run(
         maximize=plan.aggregator.best_direction == "maximize",
         kind=plan.federation.metrics,
         notice=notice,
+        model=exchange.model,
     )
     test, interrupted = None, result.interrupted
     if federation.test is not None and not interrupted:

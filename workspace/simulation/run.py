@@ -22,17 +22,16 @@ from federation.engine.results import OpenedRound, Progress
 from federation.errors import ExperimentFailed, InputError
 from federation.federation_file import FederationFile, open_shard, samples_of
 from federation.files import write_whole
-from federation.paths import inside
 from federation.plan import CheckedPlan, plan_from_json
 from federation.schema import Component, plain
-from federation.tensors import Tensors, chunks, digest, open_mapped
+from federation.tensors import Tensors, chunks, digest
 from workspace.initial_exchange import (
-    Earlier,
     InitialExchange,
     build_model,
     initial_exchange,
     write_model,
 )
+from workspace.simulation.earlier import earlier, frozen_in
 from workspace.simulation.identity import fingerprint_of, identity, require_same
 from workspace.simulation.memory import peak_memory_mb
 from workspace.simulation.pipes import PipeClient, PipeLink, end_with_parent, run_workers
@@ -235,13 +234,11 @@ def _exchange(
 ) -> InitialExchange:
     """Build the model, with what the plan starts from or what was reached."""
     if reached is None:
-        return initial_exchange(
-            plan, federation.checkpoints, lambda name, which: _earlier(folder, name, which)
-        )
+        return initial_exchange(plan, federation.checkpoints, partial(earlier, folder))
     from workspace.learning.exchange import frozen_fingerprint, load_frozen
 
     recipe, model = build_model(plan, federation.checkpoints)
-    frozen = _frozen_in(folder)
+    frozen = frozen_in(folder)
     load_frozen(model, frozen, recipe.role)
     return InitialExchange(recipe, model, reached, frozen_fingerprint(model, recipe.role), frozen)
 
@@ -263,12 +260,6 @@ def _resolved(device: str) -> str:
     if device != "auto":
         return device
     return "cuda:0" if torch.cuda.is_available() else "cpu"
-
-
-def _frozen_in(folder: Path) -> Tensors:
-    """Return what a run's folder has of what is frozen by value."""
-    path = inside(folder, FROZEN)
-    return open_mapped(path) if path.is_file() else {}
 
 
 def _orders(
@@ -316,7 +307,7 @@ def _collaborator(orders: Mapping[str, Any], name: str, client: TurnClient) -> A
     os.environ.setdefault("OMP_NUM_THREADS", str(plan.federation.torch_threads))
     shard = open_shard(Component(**orders["envoys"][name]))
     state = str(Snapshots(Path(orders["states"])).state_of(name))
-    frozen = _frozen_in(Path(orders["folder"]))
+    frozen = frozen_in(Path(orders["folder"]))
     site = Site(name, orders["device"], orders["checkpoints"], orders["frozen_fingerprint"], frozen, state)
     return build_collaborator(plan, shard, client, site)
 
@@ -338,10 +329,3 @@ def _test(
     split = open_shard(federation.test.shard_descriptor).split("test")
     sums = evaluate(exchange.recipe, exchange.model, split, plan.task_runner, device=device)
     return derive(plan.federation.metrics, sums, plan.federation.classes)
-
-
-def _earlier(folder: Path, name: str, which: str) -> Earlier:
-    path = inside(folder.parent, name, f"exchanged_{which}.safetensors")
-    if not path.is_file():
-        raise InputError(f"federation.settings.start_from: no earlier simulation {name!r} beside {folder}")
-    return Earlier(open_mapped(path), _frozen_in(inside(folder.parent, name)))

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.numpy
 from safetensors import safe_open
@@ -15,6 +16,7 @@ from federation.federation_file import load_federation
 from federation.plan import load_plan
 from federation.tensors import digest
 from tests.deployment import Deployment, shard_entry, write_yaml
+from workspace.simulation.baseline import run_baseline
 from workspace.simulation.run import simulate
 
 
@@ -63,7 +65,7 @@ def test_a_simulation_leaves_a_summary_metrics_and_a_model(
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert {row["origin"] for row in rows} == {"north", "south", "aggregator"}
     assert {row["round"] for row in rows} == {0, 1}
-    last = safetensors.numpy.load_file(tmp_path / "out" / "exchanged_last.safetensors")
+    last = safetensors.numpy.safetensors.numpy.load_file(tmp_path / "out" / "exchanged_last.safetensors")
     assert digest(last) == summary.exchanged_sha256
     with safe_open(tmp_path / "out" / "model" / "model.safetensors", framework="np") as model:
         assert set(last) <= set(model.keys())
@@ -90,6 +92,26 @@ def test_a_later_simulation_starts_from_an_earlier_one(
     assert validation("second", 0) == validation("first", 1)
     with pytest.raises(InputError, match="no earlier simulation 'third'"):
         simulate(load_plan(plan_file, [start.replace("first", "third")]), envoys, tmp_path / "fourth")
+
+
+def test_a_baseline_of_a_plan_that_starts_from_an_earlier_one_starts_there_too(
+    plan_file: Path, federation_file: Path, tmp_path: Path
+) -> None:
+    """Or a chain would be measured against a training that begins with nothing."""
+    rounds = ["aggregator.settings.rounds_to_train=1", "task_runner.settings.learning_rate=1e-12"]
+    envoys = load_federation(federation_file)
+    simulate(load_plan(plan_file, rounds[:1]), envoys, tmp_path / "first")
+    frozen = "task_runner.settings.freeze_feature_encoder=true"
+    start = "federation.settings.start_from={experiment: first, which: last, take: [encoder]}"
+    run_baseline(load_plan(plan_file, [*rounds, frozen, start]), envoys, tmp_path / "central")
+    earlier = safetensors.numpy.load_file(tmp_path / "first" / "exchanged_last.safetensors")
+    ours = safetensors.numpy.load_file(tmp_path / "central" / "model" / "model.safetensors")
+    name = "wav2vec2.feature_extractor.conv_layers.0.conv.weight"
+    assert np.array_equal(ours[name], earlier[name])
+    with pytest.raises(InputError, match="no earlier simulation 'nobody'"):
+        run_baseline(
+            load_plan(plan_file, [start.replace("first", "nobody")]), envoys, tmp_path / "none", "north"
+        )
 
 
 def test_too_few_envoys_and_a_site_that_fails_are_said_in_one_line(
