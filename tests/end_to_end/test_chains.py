@@ -51,7 +51,7 @@ def test_a_chain_has_the_same_bits_deployed_and_simulated(
     start = "federation.settings.start_from={experiment: second}"
     for name, settings in (("first", []), ("second", [FROZEN, TAKE]), ("third", [FROZEN, start])):
         sets = [part for setting in (ONE_ROUND, *settings) for part in ("--set", setting)]
-        two_envoys.fed("simulate", str(plan_file), "-f", str(file), "-o", f"runs/{name}", *sets)
+        two_envoys.fed("simulate", str(plan_file), "--federation", str(file), "-o", f"runs/{name}", *sets)
     for name, deployed in (("second", second), ("third", third)):
         summary = json.loads((folder / "runs" / name / "summary.json").read_text())
         assert summary["exchanged_sha256"] == deployed.exchanged_sha256, name
