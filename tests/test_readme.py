@@ -132,7 +132,7 @@ def test_every_command_of_the_readme_does_what_it_says(reader: Reader) -> None:
     assert {"envoy_one", "envoy_two"} <= set(re.findall(r"envoy_\w+", said("fed envoys")))
     assert "first: finished after 2 rounds" in said("fed watch")
     assert re.search(r"first +keyword_spotting_tiny +finished +2/2", said("fed list"))
-    assert re.search(r"second +queued", said("fed list"))
+    assert re.search(r"second +keyword_spotting_tiny +queued", said("fed list"))
     assert "second: stopped" in said("fed stop")
     assert "second: removed" in said("fed rm")
     assert "trial: goes on without envoy_two" in said("fed exclude")
