@@ -65,7 +65,7 @@ def test_a_simulation_leaves_a_summary_metrics_and_a_model(
     rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert {row["origin"] for row in rows} == {"north", "south", "aggregator"}
     assert {row["round"] for row in rows} == {0, 1}
-    last = safetensors.numpy.safetensors.numpy.load_file(tmp_path / "out" / "exchanged_last.safetensors")
+    last = safetensors.numpy.load_file(tmp_path / "out" / "exchanged_last.safetensors")
     assert digest(last) == summary.exchanged_sha256
     with safe_open(tmp_path / "out" / "model" / "model.safetensors", framework="np") as model:
         assert set(last) <= set(model.keys())
