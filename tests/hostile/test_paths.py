@@ -14,7 +14,7 @@ from envoy.kept import Kept
 from federation.errors import FederationError, Refused
 from federation.paths import inside, remove
 from workspace.learning.local_tensors import LocalTensors
-from workspace.simulation.run import _earlier
+from workspace.simulation.earlier import earlier
 
 OUTSIDE = [
     "",
@@ -152,4 +152,4 @@ def test_a_plan_that_starts_from_another_folder_than_one_beside_is_refused(tmp_p
     (tmp_path / "exchanged_best.safetensors").write_bytes(b"not for everyone")
     (tmp_path / "runs" / "now").mkdir(parents=True)
     with pytest.raises(FederationError, match="no name of a file or folder"):
-        _earlier(tmp_path / "runs" / "now", name, "best")
+        earlier(tmp_path / "runs" / "now", name, "best")
