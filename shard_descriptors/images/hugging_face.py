@@ -8,7 +8,8 @@ from pathlib import PureWindowsPath
 from typing import Any
 
 from federation.errors import InputError
-from shard_descriptors.descriptor import SPLITS, SplitName
+from shard_descriptors.descriptor import SPLITS
+from shard_descriptors.hugging_face import open_splits
 from shard_descriptors.images.pixels import EmbeddedImage
 from shard_descriptors.images.settings import ImageFolderSettings
 from shard_descriptors.images.sources import NAMES, Album, Picture, picture
@@ -28,8 +29,9 @@ def album_of_rows(settings: ImageFolderSettings) -> Album:
     pictures: list[Picture] = []
     unusable: list[str] = []
     left_out: Counter[str] = Counter()
-    for split, table in _tables(name, settings).items():
-        table = _undecoded(name, split, table, settings)
+    tables = open_splits(settings.root, str(settings.hub), str(settings.hub), NAMES)
+    for split in (split for split in SPLITS if split in tables):
+        table = _undecoded(name, split, tables[split], settings)
         names = names_in(table, settings.label_column, f"{name}: split {split}")
         classes |= dict.fromkeys(map(same_name, names or ()))
         rows = list(_rows(table, names, settings))
@@ -78,31 +80,6 @@ def _undecoded(name: str, split: str, table: Any, settings: ImageFolderSettings)
         raise InputError(
             f"{name}: the column {settings.image_column!r} of the split {split} holds no image files; set image_column"
         ) from error
-
-
-def _tables(name: str, settings: ImageFolderSettings) -> dict[SplitName, Any]:
-    import datasets
-
-    try:
-        if settings.root is not None:
-            opened = datasets.load_from_disk(str(settings.root))
-        else:
-            opened = datasets.load_dataset(settings.hub)
-    except Exception as error:  # the Hub's clients raise many kinds
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        if settings.root is not None:
-            raise InputError(
-                f"{name}: not a dataset saved by save_to_disk; set root to one ({reason})"
-            ) from error
-        raise InputError(
-            f"{name}: cannot be had from the Hugging Face Hub; where the network allows, "
-            f"load it and save_to_disk, then set root to that folder ({reason})"
-        ) from error
-    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
-    if unknown := sorted(tables.keys() - NAMES.keys()):
-        raise InputError(f"{name}: unknown split {unknown[0]!r}; known are {', '.join(NAMES)}")
-    found = {NAMES[split]: table for split, table in tables.items()}
-    return {split: found[split] for split in SPLITS if split in found}
 
 
 def _paths(table: Any, column: str) -> list[str | None]:

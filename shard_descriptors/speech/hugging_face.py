@@ -9,6 +9,7 @@ from typing import Any
 
 from federation.errors import InputError
 from shard_descriptors.descriptor import SPLITS, SplitName
+from shard_descriptors.hugging_face import open_splits
 from shard_descriptors.labels import NoLabel, class_of, names_in, same_name
 from shard_descriptors.speech.audio import SAMPLING_RATE, EmbeddedFile, UnreadableAudio, read_background
 from shard_descriptors.speech.classes import SILENCE
@@ -93,28 +94,10 @@ def _tables(settings: SpeechCommandsSettings) -> tuple[str, dict[SplitName, Any]
     """Open the dataset with its audio left as encoded bytes, so that soundfile decodes it."""
     import datasets
 
-    if settings.root is None:
-        path, config = HUB[settings.hub]
-        try:
-            opened = datasets.load_dataset(path, config, revision=PARQUET)
-        except Exception as error:  # the Hub's clients raise many kinds
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{settings.hub}: cannot be had from the Hugging Face Hub; where the network allows, "
-                f"load it and save_to_disk, then set root to that folder ({reason})"
-            ) from error
-    else:
-        try:
-            opened = datasets.load_from_disk(str(settings.root))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{settings.root}: not a dataset saved by save_to_disk; set root to one"
-            ) from error
+    path, config = HUB[settings.hub]
+    tables = open_splits(settings.root, settings.hub, path, name=config, revision=PARQUET)
     name = str(settings.root or settings.hub)
-    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
     for split, table in tables.items():
-        if split not in SPLITS:
-            raise InputError(f"{name}: unknown split {split!r}; known are {', '.join(SPLITS)}")
         if missing := {"audio", "label"} - set(table.column_names):
             raise InputError(f"{name}: split {split} has no column {min(missing)!r}")
     undecoded = datasets.Audio(sampling_rate=SAMPLING_RATE, decode=False)

@@ -7,11 +7,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from federation.errors import InputError
 from federation.text_files import BadText, each_line
 from shard_descriptors.descriptor import SPLITS, SplitName
+from shard_descriptors.hugging_face import open_splits
 from shard_descriptors.skipped import skip
 from shard_descriptors.text.translation_settings import TranslationShardSettings
 from shard_descriptors.text.words import words
@@ -128,36 +128,15 @@ def _found(where: str, source: str, target: str, published: SplitName) -> Found:
 
 def _from_hugging_face(name: str, settings: TranslationShardSettings) -> Iterator[Found]:
     one, other = settings.languages
-    for split, table in _tables(name, settings).items():
-        for row, both in enumerate(table["translation"]):
+    tables = open_splits(settings.root, str(settings.hub), str(settings.hub), name=settings.hub_config)
+    for split, table in tables.items():
+        if "translation" not in table.column_names:
+            raise InputError(f"{name}: split {split} has no column 'translation'")
+    for split in (split for split in SPLITS if split in tables):
+        for row, both in enumerate(tables[split]["translation"]):
             where = f"{name}[{split}][{row}]"
             source, target = (both.get(one), both.get(other)) if isinstance(both, dict) else (None, None)
             if isinstance(source, str) and isinstance(target, str):
                 yield _found(where, source, target, split)
             else:
                 yield f"{where}: no translation with {one!r} and {other!r}; set languages"
-
-
-def _tables(name: str, settings: TranslationShardSettings) -> dict[SplitName, Any]:
-    import datasets
-
-    try:
-        if settings.root is None:
-            opened = datasets.load_dataset(settings.hub, settings.hub_config)
-        else:
-            opened = datasets.load_from_disk(str(settings.root))
-    except Exception as error:  # the Hub's clients raise many kinds
-        if settings.root is not None:
-            raise InputError(f"{name}: not a dataset saved by save_to_disk; set root to one") from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{name}: cannot be had from the Hugging Face Hub; where the network allows, load it and save_to_disk, "
-            f"then set root to that folder ({reason})"
-        ) from error
-    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
-    for split, table in tables.items():
-        if split not in SPLITS:
-            raise InputError(f"{name}: unknown split {split!r}; known are {', '.join(SPLITS)}")
-        if "translation" not in table.column_names:
-            raise InputError(f"{name}: split {split} has no column 'translation'")
-    return {split: tables[split] for split in SPLITS if split in tables}

@@ -13,6 +13,7 @@ from typing import Any
 from federation.errors import InputError
 from federation.text_files import BadText, each_line
 from shard_descriptors.folders import sample_files
+from shard_descriptors.hugging_face import open_splits
 from shard_descriptors.labels import HIDDEN, NoLabel, class_of
 from shard_descriptors.remarks import counted
 from shard_descriptors.skipped import skip
@@ -166,7 +167,12 @@ def _label(label: Any, classes: Sequence[str], names: Sequence[str] | None = Non
 
 
 def _hugging_face(settings: SentimentShardSettings, left_out: Counter[str]) -> Iterator[Row]:
-    name, tables = _tables(settings)
+    name, tables = str(settings.root or settings.hub), open_splits(settings.root, settings.hub, settings.hub)
+    for split, table in tables.items():
+        if "label" not in table.column_names or not {"sentence", "text"} & set(table.column_names):
+            raise InputError(
+                f"{name}: split {split} must have the columns 'sentence' (or 'text') and 'label'"
+            )
     labelled = {
         split: table
         for split, table in tables.items()
@@ -189,34 +195,3 @@ def _hugging_face(settings: SentimentShardSettings, left_out: Counter[str]) -> I
                 yield where, Sentence(name_of_row, own, number, split, published)
             except BadLine as error:
                 yield where, error
-
-
-def _tables(settings: SentimentShardSettings) -> tuple[str, dict[str, Any]]:
-    import datasets
-
-    if settings.root is None:
-        try:
-            opened = datasets.load_dataset(settings.hub)
-        except Exception as error:  # the Hub's clients raise many kinds
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{settings.hub}: cannot be had from the Hugging Face Hub; where the network allows, "
-                f"load it and save_to_disk, then set root to that folder ({reason})"
-            ) from error
-    else:
-        try:
-            opened = datasets.load_from_disk(str(settings.root))
-        except Exception as error:  # of a damaged copy, many kinds
-            raise InputError(
-                f"{settings.root}: not a dataset saved by save_to_disk; set root to one"
-            ) from error
-    name = str(settings.root or settings.hub)
-    tables = dict(opened) if isinstance(opened, datasets.DatasetDict) else {"train": opened}
-    for split, table in tables.items():
-        if split not in ("train", "validation", "test"):
-            raise InputError(f"{name}: unknown split {split!r}; known are train, validation, test")
-        if "label" not in table.column_names or not {"sentence", "text"} & set(table.column_names):
-            raise InputError(
-                f"{name}: split {split} must have the columns 'sentence' (or 'text') and 'label'"
-            )
-    return name, tables
