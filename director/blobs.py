@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import re
 import tempfile
 import threading
 import time
@@ -22,11 +21,11 @@ from typing import BinaryIO
 from director.disk import fsync, sync_folder
 from director.removal import Removal
 from federation.errors import InputError, Refused, Unreachable
+from federation.names import is_sha256
 from federation.paths import inside, remove
 from federation.permissions import make_private
 from federation.tensors import CHUNK_BYTES, Tensors, chunks, open_mapped
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 ASIDE_SECONDS = 7 * 24 * 3600
 
 
@@ -61,7 +60,7 @@ class BlobStore:
         Refused
             If the name is not a SHA-256 (names may come from outside), or a link stands there.
         """
-        if not _SHA256.fullmatch(sha256):
+        if not is_sha256(sha256):
             raise Refused("a blob is named by 64 hexadecimal digits")
         return inside(self._folder, sha256)
 
@@ -250,7 +249,7 @@ class BlobStore:
 
 def blobs_in(folder: Path) -> list[str]:
     """Return the names of the blobs in a folder."""
-    return sorted(path.name for path in folder.iterdir() if _SHA256.fullmatch(path.name))
+    return sorted(path.name for path in folder.iterdir() if is_sha256(path.name))
 
 
 def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from director.blobs import BlobStore
 from director.disk import OF_THE_MACHINE, fsync
 from federation.errors import InputError, Refused, Unreachable
-from federation.names import is_experiment_name
+from federation.names import is_experiment_name, is_sha256
 from federation.paths import inside, remove
 from federation.permissions import make_private
 
@@ -56,7 +56,7 @@ class Announced:
     sha256: str
 
     def __post_init__(self) -> None:
-        sound = is_experiment_name(self.experiment) and re.fullmatch(r"[0-9a-f]{64}", self.sha256)
+        sound = is_experiment_name(self.experiment) and is_sha256(self.sha256)
         if not sound or not all(_PART.fullmatch(part) for part in (self.envoy, self.task)):
             raise Refused("a result is announced by experiment, envoy, task and 64 hexadecimal digits")
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from federation.download import UNFINISHED
 from federation.errors import Refused
 from federation.names import is_sha256
 from federation.paths import inside, remove
@@ -72,7 +71,7 @@ def drop_all_but(folder: Path, named: set[str]) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Remove what processes that were killed have left half fetched; to be called where none fetches."""
     for name in _files(folder):
-        if name.endswith(UNFINISHED):
+        if not is_sha256(name):
             with suppress(OSError):
                 remove(folder, name)
 

@@ -12,20 +12,18 @@ import hashlib
 import mmap
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile, TemporaryFile
-from typing import BinaryIO, cast
+from tempfile import TemporaryFile
 
 from federation.errors import Refused, Unreachable
+from federation.files import write_whole
 from federation.protocol import federation_pb2 as pb
 from federation.protocol import federation_pb2_grpc as rpc
-from federation.tensors import Tensors, unpack
+from federation.tensors import Tensors, open_mapped, unpack
 
 TRANSFER_SECONDS = 3600.0
 MOST_BYTES = 8 << 30
 """Where nobody knows better: what a director takes by default."""
-UNFINISHED = ".part"
 RESERVE_BYTES = 64 << 20
 RESERVE_SHARE = 20
 """A disk is never filled: so much of it is left, or a twentieth part of a small one."""
@@ -77,33 +75,19 @@ def download(
         info, size = first.info, first.info.blob.size
         if size > (limit := most(info)):
             raise Refused(f"the director announces a model of {size:,} bytes; it can have {limit:,} at most")
-        folder.mkdir(parents=True, exist_ok=True)
-        require_room(folder, size)
-        with TemporaryFile(dir=folder) if keep is None else _becoming(keep) as file:
-            found = _write((chunk.data for chunk in stream), size, file)
-            if found != info.blob.sha256:
-                raise OtherBytes(
-                    f"a model of {size} bytes arrived with SHA-256 {found[:12]}, {info.blob.sha256[:12]} was announced: "
-                    "`fed director check` says whether the director's disk has damaged it"
-                )
+        target = folder if keep is None else keep.parent
+        target.mkdir(parents=True, exist_ok=True)
+        require_room(target, size)
+        pieces = _checked((chunk.data for chunk in stream), info.blob)
+        if keep is not None:
+            write_whole(keep, pieces)
+            return info, open_mapped(keep)
+        with TemporaryFile(dir=target) as file:
+            file.writelines(pieces)
+            file.flush()
             return info, unpack(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b"")
     finally:
         stream.cancel()
-
-
-@contextmanager
-def _becoming(path: Path) -> Iterator[BinaryIO]:
-    """Give a file that gets its name, on disk, when nothing has gone wrong with it; until then it ends in ``.part``."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.", suffix=UNFINISHED, delete=False) as file:
-        unfinished = Path(file.name)
-        try:
-            yield cast(BinaryIO, file)
-            file.flush()
-            os.fsync(file.fileno())
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
 
 
 def require_room(folder: Path, size: int) -> None:
@@ -120,16 +104,21 @@ def require_room(folder: Path, size: int) -> None:
         raise OSError(errno.ENOSPC, f"No space left on device for {size:,} bytes", str(folder))
 
 
-def _write(pieces: Iterator[bytes], size: int, file: BinaryIO) -> str:
-    """Write exactly so many bytes; return their SHA-256 (hexadecimal)."""
+def _checked(pieces: Iterator[bytes], announced: pb.Blob) -> Iterator[bytes]:
+    """Pass on what arrives, as long as it can be what was announced; at its end, it is."""
     sha, length = hashlib.sha256(), 0
     for piece in pieces:
         length += len(piece)
-        if length > size or not piece:
-            raise Refused(f"more than the {size:,} bytes that were announced arrive, or pieces without any")
-        file.write(piece)
+        if length > announced.size or not piece:
+            raise Refused(
+                f"more than the {announced.size:,} bytes that were announced arrive, or pieces without any"
+            )
         sha.update(piece)
-    if length < size:
-        raise Unreachable(f"{length} of {size} bytes arrived")
-    file.flush()
-    return sha.hexdigest()
+        yield piece
+    if length < announced.size:
+        raise Unreachable(f"{length} of {announced.size} bytes arrived")
+    if (found := sha.hexdigest()) != announced.sha256:
+        raise OtherBytes(
+            f"a model of {length} bytes arrived with SHA-256 {found[:12]}, {announced.sha256[:12]} was announced: "
+            "`fed director check` says whether the director's disk has damaged it"
+        )

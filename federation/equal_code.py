@@ -17,7 +17,7 @@ EQUAL: tuple[tuple[str, ...], ...] = (
         # 0.2.0, before cohorts were drawn and absences had rules
         "b9ce6fee16a59791dfbfb017be601e652a37d3fe889a8adb67feaf8f5150abfd",
         # 0.2.0, of data that those before read rightly
-        "89bf72cf8021d5ff131382db81e33df9e6d9b4bb3387b50a707d207586063f51",
+        "cbfca1032688715d268bc4c53e4a4ebc553725801d5ba55cfea6d99440fe4478",
     ),
 )
 

@@ -19,6 +19,7 @@ from director.removal import no_removal
 from director.upkeep.check import RECOVER, named_in, read_only, require_state
 from federation.errors import InputError, MachineFault, Refused
 from federation.faults import path_fault
+from federation.files import settle
 from federation.paths import inside
 
 UNFINISHED = "the backup is unfinished, remove it"
@@ -81,9 +82,9 @@ def _copy(journal: Path, blobs: Path, target: Path) -> Copied:
             copied.blobs += 1
             copied.size += size
     for path in (unfinished, target / "blobs"):
-        _sync(path)
+        settle(path)
     unfinished.rename(target / "journal.sqlite")
-    _sync(target)
+    settle(target)
     return copied
 
 
@@ -123,11 +124,3 @@ def _copy_blob(blobs: Path, folder: Path, name: str) -> tuple[str, int]:
         target.unlink()
         return "is damaged", 0
     return "", size
-
-
-def _sync(path: Path) -> None:
-    opened = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

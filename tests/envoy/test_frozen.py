@@ -81,7 +81,7 @@ def test_another_frozen_part_of_an_experiment_takes_the_place_of_the_first(tmp_p
 
 
 def test_what_a_killed_process_has_left_half_fetched_is_removed(tmp_path: Path) -> None:
-    (tmp_path / f"{SHA256}.x1.part").write_bytes(b"half")
+    (tmp_path / f".{SHA256}.123").write_bytes(b"half")
     frozen_part(tmp_path, SHA256, Director())
     remove_unfinished(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == [SHA256]

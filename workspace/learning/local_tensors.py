@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from federation.files import settle
 from federation.paths import inside, remove
 from federation.tensors import Tensors, chunks, open_mapped
 
@@ -90,11 +91,7 @@ class LocalTensors:
     def _settle(self) -> None:
         """See to it that no failing machine undoes what has changed in the folder."""
         if self._folder is not None:
-            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            settle(self._folder)
 
     def _path(self, round_number: int) -> Path:
         assert self._folder is not None
