@@ -19,6 +19,7 @@ from shard_descriptors.descriptor import SPLITS, concatenate
 from shard_descriptors.images.image_folder import ImageFolderShard
 from shard_descriptors.images.pixels import read_image
 from tests.image_data import CLASSES, make_image_folder
+from tests.refusals import refusal_of
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +39,7 @@ def open_shard(root: Path, **settings: Any) -> ImageFolderShard:
 
 
 def refusal(**settings: Any) -> str:
-    """Open a shard that must be refused, and return the one line that says why."""
-    with pytest.raises(InputError) as caught:
-        ImageFolderShard(**{"image_size": 16, **settings})
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refusal_of(lambda: ImageFolderShard(**{"image_size": 16, **settings}))
 
 
 def test_a_sample_is_a_square_of_pixels_a_label_and_a_name(images: Path) -> None:

@@ -13,6 +13,7 @@ import soundfile
 from federation.errors import InputError
 from federation.federation_file import load_federation, open_shard
 from shard_descriptors.speech.speech_commands import SpeechCommandsShard
+from tests.refusals import refusal_of
 from tests.speech_data import make_speech_folder
 
 
@@ -28,12 +29,7 @@ def root(speech: Path, tmp_path: Path) -> Path:
 
 
 def refusal(**settings: object) -> str:
-    """Open a shard that must be refused, and return the one line that says why."""
-    with pytest.raises(InputError) as caught:
-        SpeechCommandsShard(**{"split": "speaker", **settings})
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refusal_of(lambda: SpeechCommandsShard(**{"split": "speaker", **settings}))
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from federation.errors import InputError
 from shard_descriptors.descriptor import SPLITS
 from shard_descriptors.speech.speech_commands import SpeechCommandsShard
+from tests.refusals import refusal_of
 from tests.speech_data import write_clip, write_word_folders
 
 
@@ -23,11 +23,7 @@ def opened(root: Path, **settings: object) -> SpeechCommandsShard:
 
 
 def refusal(root: Path, **settings: object) -> str:
-    with pytest.raises(InputError) as caught:
-        opened(root, **settings)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refusal_of(lambda: opened(root, **settings))
 
 
 def ids(shard: SpeechCommandsShard) -> list[str]:

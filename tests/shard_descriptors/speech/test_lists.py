@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from federation.errors import InputError
 from shard_descriptors.descriptor import SPLITS
 from shard_descriptors.speech.speech_commands import SpeechCommandsShard
+from tests.refusals import refusal_of
 from tests.speech_data import write_word_folders
 
 CLASSES = ["lion", "tiger"]
@@ -37,11 +37,7 @@ def sizes(shard: SpeechCommandsShard) -> list[int]:
 
 
 def refusal(root: Path, **settings: object) -> str:
-    with pytest.raises(InputError) as caught:
-        opened(root, **settings)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refusal_of(lambda: opened(root, **settings))
 
 
 @pytest.mark.parametrize(

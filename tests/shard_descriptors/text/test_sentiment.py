@@ -11,9 +11,9 @@ from pathlib import Path
 import datasets
 import pytest
 
-from federation.errors import InputError
 from shard_descriptors.descriptor import SPLITS
 from shard_descriptors.text.sentiment import SentimentShard
+from tests.refusals import refusal_of
 from tests.sentiment_data import CLASSES, SOURCES, make_sentences, sentences
 
 UCI = os.environ.get("UCI_SENTIMENT_ROOT", "")
@@ -31,12 +31,7 @@ def root(folder: Path, tmp_path: Path) -> Path:
 
 
 def refusal(**settings: object) -> str:
-    """Open a shard that must be refused, and return the one line that says why."""
-    with pytest.raises(InputError) as caught:
-        SentimentShard(**settings)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refusal_of(lambda: SentimentShard(**settings))
 
 
 def shards(root: Path | None, worldsize: int = 3, **settings: object) -> list[SentimentShard]:

@@ -10,11 +10,11 @@ from typing import Any
 import datasets
 import pytest
 
-from federation.errors import InputError
 from federation.federation_file import load_federation, open_shard
 from shard_descriptors.descriptor import SPLITS
 from shard_descriptors.text.translation import TranslationShard
 from tests.deployment import write_yaml
+from tests.refusals import refusal_of
 from tests.translation_data import pairs_entry, sentence_pairs, write_pairs
 
 
@@ -24,12 +24,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def refusal(**settings: object) -> str:
-    """Open a shard that must be refused, and return the one line that says why."""
-    with pytest.raises(InputError) as caught:
-        TranslationShard(**settings)
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    return refusal_of(lambda: TranslationShard(**settings))
 
 
 def ids(shards: list[TranslationShard], split: Any) -> list[set[str]]:
